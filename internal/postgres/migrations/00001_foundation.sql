@@ -177,7 +177,6 @@ CREATE TABLE workspaces (
   region text NOT NULL,
   directory_id text NOT NULL,
   directory_user text NOT NULL,
-  bundle_id text NOT NULL,
   auto_stop_timeout_minutes integer,
   max_lifetime_days integer,
   tags jsonb NOT NULL,
@@ -194,6 +193,7 @@ CREATE TABLE workspaces (
   asked text NOT NULL DEFAULT '',
   asked_at timestamptz,
   attempts integer NOT NULL DEFAULT 0,
+  missed integer NOT NULL DEFAULT 0,
 
   version bigint NOT NULL,
   next_due_at timestamptz,

@@ -1,0 +1,97 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/robco-forge/forge/internal/audit/leaf"
+	"github.com/robco-forge/forge/internal/postgres"
+)
+
+// Entry is one record as a reader sees it. Details come from the leaf, which is the evidence.
+type Entry struct {
+	Timestamp    time.Time
+	ID           uuid.UUID
+	UserID       string
+	ActorType    string
+	ActionType   string
+	ResourceType string
+	ResourceID   string
+	Result       string
+	Code         string
+	Interface    string
+	RequestID    string
+	SourceIP     *string
+	UserAgent    *string
+	Leaf         []byte
+	Details      map[string]any `db:"-"`
+	Writer       string         `db:"-"`
+}
+
+// Filter narrows a search; empty fields do not.
+type Filter struct {
+	UserID       string
+	ActionType   string
+	ResourceType string
+	ResourceID   string
+	Result       string
+	From, To     time.Time
+	// Before continues behind the last entry of the page before.
+	Before   time.Time
+	BeforeID uuid.UUID
+	Limit    int
+}
+
+// Search returns entries, newest first, in a stable order.
+func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) {
+	var where []string
+	var args []any
+	add := func(cond string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			cond = strings.Replace(cond, "?", fmt.Sprintf("$%d", len(args)), 1)
+		}
+		where = append(where, cond)
+	}
+	for col, v := range map[string]string{
+		"user_id": f.UserID, "action_type": f.ActionType, "resource_type": f.ResourceType, "resource_id": f.ResourceID, "result": f.Result,
+	} {
+		if v != "" {
+			add(col+" = ?", v)
+		}
+	}
+	if !f.From.IsZero() {
+		add("timestamp >= ?", f.From)
+	}
+	if !f.To.IsZero() {
+		add("timestamp < ?", f.To)
+	}
+	if !f.Before.IsZero() {
+		add("(timestamp, id) < (?, ?)", f.Before, f.BeforeID)
+	}
+	sql := `
+		SELECT timestamp, id, user_id, actor_type, action_type, resource_type, resource_id, result, code,
+		       interface, request_id, host(source_ip) AS source_ip, user_agent, leaf
+		FROM audit_logs`
+	if len(where) > 0 {
+		sql += "\nWHERE " + strings.Join(where, " AND ")
+	}
+	args = append(args, f.Limit)
+	sql += fmt.Sprintf("\nORDER BY timestamp DESC, id DESC\nLIMIT $%d", len(args))
+	entries, err := postgres.Many[Entry](ctx, q, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	for i := range entries {
+		decoded, err := leaf.Decode(entries[i].Leaf)
+		if err != nil {
+			return nil, fmt.Errorf("audit: entry %s does not decode: %w", entries[i].ID, err)
+		}
+		entries[i].Details, entries[i].Writer = decoded.Details, decoded.Writer.ID
+	}
+	return entries, nil
+}

@@ -1,0 +1,194 @@
+// Package emulator answers the Amazon WorkSpaces API over HTTP closely enough that the real AWS SDK
+// cannot tell it from Amazon, with state that survives a crash and with time and faults under control.
+package emulator
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// AnyUser in Directory.Users makes a directory accept every user name.
+const AnyUser = "*"
+
+const (
+	defaultRegion = "us-east-1"
+	defaultQuota  = 1000
+	// account is the AWS account everything belongs to; Amazon's own documentation uses this number.
+	account = "123456789012"
+)
+
+// Directory is a registered WorkSpaces directory and the people in it.
+type Directory struct {
+	ID     string `json:"id"`     // d- and 8 or more hexadecimal digits
+	Region string `json:"region"` // default us-east-1
+	Name   string `json:"name"`   // fully qualified, such as corp.example.com; default derived from the ID
+	// Users who may be given a WorkSpace, compared without regard to case. Nobody when empty; AnyUser accepts everybody.
+	Users     []string `json:"users,omitempty"`
+	SubnetIDs []string `json:"subnet_ids,omitempty"` // default two made from the ID
+}
+
+// Config says what to emulate. The zero value is a usable emulator without directories.
+type Config struct {
+	// StateFile keeps the state as a journal of JSON lines; a lock file is put beside it. "" keeps it in memory only.
+	StateFile string
+	// Speed divides Amazon's durations: 600 turns its minutes into tenths of a second. What a user sets
+	// (the auto-stop timeout) is not divided. Default 1.
+	Speed float64
+	// Now tells the time; default time.Now. The Date header does not follow it: an SDK corrects its clock from that.
+	Now func() time.Time
+	// Directories are registered at the first start. A later start on the same state adds what is new among
+	// them, directories and users, and changes nothing that is there.
+	Directories []Directory
+	// Quota is how many WorkSpaces a Region may hold; default 1000 (Amazon's is 1).
+	Quota int
+	// Logger hears of what went wrong inside; default slog.Default().
+	Logger *slog.Logger
+}
+
+// Emulator is the emulated service: an http.Handler for Amazon's operations at / and an admin API below /_emu/.
+// It is safe for concurrent use.
+type Emulator struct {
+	speed  float64
+	now    func() time.Time
+	quota  int
+	log    *slog.Logger
+	admin  http.Handler
+	faults *faults
+	seen   *requestLog
+
+	mu      sync.RWMutex // guards everything below; held for writing while a change is made durable
+	world   *world
+	journal *journal // nil: memory only
+	closed  bool
+}
+
+// New starts an emulator, reading back cfg.StateFile if there is one.
+// It fails when a setting makes no sense, when the state cannot be read or written, and when another
+// emulator has it open.
+func New(cfg Config) (*Emulator, error) {
+	if cfg.Speed == 0 {
+		cfg.Speed = 1
+	}
+	if !(cfg.Speed > 0) || math.IsInf(cfg.Speed, 0) {
+		return nil, fmt.Errorf("emulator: speed %v is not a positive number", cfg.Speed)
+	}
+	if cfg.Quota == 0 {
+		cfg.Quota = defaultQuota
+	}
+	if cfg.Quota < 0 {
+		return nil, fmt.Errorf("emulator: quota %d is negative", cfg.Quota)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	e := &Emulator{
+		speed:  cfg.Speed,
+		now:    func() time.Time { return cfg.Now().UTC().Round(0) },
+		quota:  cfg.Quota,
+		log:    cfg.Logger,
+		faults: &faults{},
+		seen:   newRequestLog(requestLogSize),
+		world:  newWorld(),
+	}
+	e.admin = e.adminRoutes()
+
+	var err error
+	if cfg.StateFile != "" {
+		if e.journal, err = openJournal(cfg.StateFile, e.world); err != nil {
+			return nil, fmt.Errorf("emulator: %w", err)
+		}
+	}
+	if err = e.start(cfg.Directories); err != nil {
+		if e.journal != nil {
+			err = errors.Join(err, e.journal.close())
+		}
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
+	return e, nil
+}
+
+// start brings what was loaded up to date and writes it back in its shortest form.
+func (e *Emulator) start(directories []Directory) error {
+	for _, d := range directories {
+		records, err := e.world.merge(d)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			e.world.install(r)
+		}
+	}
+	e.world.forget(e.now())
+	if e.journal == nil {
+		return nil
+	}
+	return e.journal.rewrite(e.world.seq, e.world.records())
+}
+
+// AddUsers puts people into a directory; names it has already, in whatever case, are left alone.
+// It fails when there is no such directory or the change cannot be made durable; then nothing was added.
+func (e *Emulator) AddUsers(directoryID string, names ...string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, ok := e.world.directories[directoryID]
+	if !ok {
+		return fmt.Errorf("emulator: there is no directory %q", directoryID)
+	}
+	records, err := newUsers(d, names)
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	if err := e.commit(records...); err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	return nil
+}
+
+// Close releases the state file. Everything answered is on disk already, so there is nothing to flush;
+// later requests are answered ServiceUnavailable. Closing twice does nothing.
+func (e *Emulator) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	e.closed = true
+	if e.journal == nil {
+		return nil
+	}
+	return e.journal.close()
+}
+
+// commit makes records durable and then true, in that order: a change nobody could read back after a crash
+// is never seen. The caller holds e.mu for writing.
+func (e *Emulator) commit(records ...record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if e.closed {
+		return errors.New("closed")
+	}
+	if e.journal != nil {
+		if err := e.journal.append(records); err != nil {
+			e.log.Error("emulator: a change could not be written down and was not made", "error", err)
+			return err
+		}
+	}
+	for _, r := range records {
+		e.world.install(r)
+	}
+	return nil
+}
+
+func userKey(directoryID, user string) string {
+	return directoryID + "/" + strings.ToLower(user)
+}

@@ -1,0 +1,115 @@
+package emulator
+
+import (
+	"slices"
+	"time"
+)
+
+// An operation on power takes up to 25 WorkSpaces and settles each by itself: it answers HTTP 200 with the
+// ones it refused, even when that is all of them.
+
+type item struct{ WorkspaceId string }
+
+type startInput struct{ StartWorkspaceRequests []item }
+type stopInput struct{ StopWorkspaceRequests []item }
+type rebootInput struct{ RebootWorkspaceRequests []item }
+type terminateInput struct{ TerminateWorkspaceRequests []item }
+
+func startWorkspaces(e *Emulator, c *call, in startInput) (any, error) {
+	return e.changeEach(c, in.StartWorkspaceRequests, (*workspace).start)
+}
+
+func stopWorkspaces(e *Emulator, c *call, in stopInput) (any, error) {
+	return e.changeEach(c, in.StopWorkspaceRequests, (*workspace).stop)
+}
+
+func rebootWorkspaces(e *Emulator, c *call, in rebootInput) (any, error) {
+	return e.changeEach(c, in.RebootWorkspaceRequests, (*workspace).reboot)
+}
+
+func terminateWorkspaces(e *Emulator, c *call, in terminateInput) (any, error) {
+	return e.changeEach(c, in.TerminateWorkspaceRequests, (*workspace).terminate)
+}
+
+// change does something to a WorkSpace as it is at now, or says why not and leaves it alone.
+type change func(w *workspace, now time.Time) *refusal
+
+func (e *Emulator) changeEach(c *call, items []item, do change) (any, error) {
+	out := struct{ FailedRequests []failedChange }{[]failedChange{}}
+	changed := map[string]*workspace{} // an id may be given twice; the second finds what the first did
+	var records []record
+	for _, i := range items {
+		w, ok := changed[i.WorkspaceId]
+		if !ok {
+			v, exists := e.world.find(c.region, i.WorkspaceId, c.at)
+			if !exists {
+				out.FailedRequests = append(out.FailedRequests,
+					failedChange{i.WorkspaceId, codeNoWorkspace, "The specified WorkSpace could not be found."})
+				continue
+			}
+			w = &v
+		}
+		w.Speed = e.speed
+		if no := do(w, c.at); no != nil {
+			out.FailedRequests = append(out.FailedRequests, failedChange{i.WorkspaceId, no.code, no.message})
+			continue
+		}
+		if !ok {
+			changed[w.ID] = w
+			records = append(records, w)
+		}
+	}
+	if err := e.commit(records...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (w *workspace) start(now time.Time) *refusal {
+	if w.RunningMode == alwaysOn {
+		return &refusal{codeInvalidMode, "The specified WorkSpace does not have the running mode AutoStop or Manual."}
+	}
+	if w.State != stateStopped {
+		return w.wrongState("started")
+	}
+	if w.Change != nil && (w.Change.Resource == rootVolume || w.Change.Resource == userVolume) {
+		return &refusal{codeInProgress, "The specified WorkSpace cannot be started while its volumes are being modified."}
+	}
+	w.enter(stateStarting, now)
+	return nil
+}
+
+func (w *workspace) stop(now time.Time) *refusal {
+	if w.RunningMode == alwaysOn {
+		return &refusal{codeInvalidMode, "The specified WorkSpace does not have the running mode AutoStop or Manual."}
+	}
+	if !slices.Contains([]string{stateAvailable, stateImpaired, stateUnhealthy, stateError}, w.State) {
+		return w.wrongState("stopped")
+	}
+	w.enter(stateStopping, now)
+	return nil
+}
+
+func (w *workspace) reboot(now time.Time) *refusal {
+	stuck := w.State == stateRebooting && !now.Before(w.Since.Add(pace(rebootStuck, w.Speed)))
+	if w.State != stateAvailable && w.State != stateUnhealthy && !stuck {
+		return w.wrongState("rebooted")
+	}
+	w.enter(stateRebooting, now)
+	return nil
+}
+
+func (w *workspace) terminate(now time.Time) *refusal {
+	switch w.State {
+	case stateSuspended:
+		return w.wrongState("terminated")
+	case stateTerminating, stateTerminated:
+		return nil // on its way already
+	}
+	w.enter(stateTerminating, now)
+	return nil
+}
+
+func (w *workspace) wrongState(what string) *refusal {
+	return &refusal{codeInvalidState, "The specified WorkSpace cannot be " + what + " in the state " + w.State + "."}
+}

@@ -1,0 +1,221 @@
+package emulator
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// The states a WorkSpace goes through here, in Amazon's words; Amazon has more.
+const (
+	statePending     = "PENDING"
+	stateAvailable   = "AVAILABLE"
+	stateImpaired    = "IMPAIRED"
+	stateUnhealthy   = "UNHEALTHY"
+	stateError       = "ERROR"
+	stateRebooting   = "REBOOTING"
+	stateStarting    = "STARTING"
+	stateStopping    = "STOPPING"
+	stateStopped     = "STOPPED"
+	stateSuspended   = "SUSPENDED"
+	stateTerminating = "TERMINATING"
+	stateTerminated  = "TERMINATED"
+	// stateAbsent is ours: the WorkSpace is no longer returned by anything.
+	stateAbsent = "ABSENT"
+)
+
+const (
+	alwaysOn = "ALWAYS_ON"
+	autoStop = "AUTO_STOP"
+	manual   = "MANUAL"
+)
+
+// workspace is what is stored of one WorkSpace: the last thing that was done to it, and when. What it is now
+// follows from that and the time (see at), so that the passing of time needs no writes and survives a crash.
+type workspace struct {
+	Seq         int64  `json:"seq"` // order of creation over everything
+	ID          string `json:"id"`
+	Region      string `json:"region"`
+	DirectoryID string `json:"directory_id"`
+	User        string `json:"user"` // as it was written at creation
+	BundleID    string `json:"bundle_id"`
+	Name        string `json:"name,omitempty"`
+	SubnetID    string `json:"subnet_id"`
+	IP          string `json:"ip"`
+	Computer    string `json:"computer"`
+
+	EncryptionKey string `json:"encryption_key,omitempty"`
+	EncryptRoot   bool   `json:"encrypt_root,omitempty"`
+	EncryptUser   bool   `json:"encrypt_user,omitempty"`
+
+	RunningMode string `json:"running_mode"`
+	AutoStop    int    `json:"auto_stop,omitempty"` // minutes; only with AUTO_STOP
+	Compute     string `json:"compute"`
+	RootGiB     int    `json:"root_gib"`
+	UserGiB     int    `json:"user_gib"`
+	Protocol    string `json:"protocol"`
+	System      string `json:"system"`
+
+	Tags map[string]string `json:"tags,omitempty"`
+
+	Created time.Time `json:"created"`
+	Visible time.Time `json:"visible"` // Describe operations do not return it before
+
+	State  string    `json:"state"`
+	Since  time.Time `json:"since"`
+	Next   string    `json:"next,omitempty"` // the state that follows by itself, and when
+	NextAt time.Time `json:"next_at,omitzero"`
+	// Speed is the emulator's when State was set: later states keep their times when an emulator of another
+	// speed takes over, and so the past stays what it was.
+	Speed float64 `json:"speed"`
+
+	AvailableAt    time.Time `json:"available_at,omitzero"`    // last time it became AVAILABLE
+	ModeAt         time.Time `json:"mode_at,omitzero"`         // last change of running mode or timeout
+	Connected      bool      `json:"connected,omitempty"`      // somebody is, from ConnectedAt on
+	ConnectedAt    time.Time `json:"connected_at,omitzero"`    // may lie ahead: a log-in is waiting for the start
+	DisconnectedAt time.Time `json:"disconnected_at,omitzero"` // zero: nobody ever left
+
+	Change *modification `json:"change,omitempty"` // one at a time
+}
+
+// modification is a change of size that Amazon carries out in the background.
+type modification struct {
+	Resource string    `json:"resource"`       // COMPUTE_TYPE, ROOT_VOLUME, USER_VOLUME or PROTOCOL
+	Text     string    `json:"text,omitempty"` // the new compute type or protocol
+	GiB      int       `json:"gib,omitempty"`  // the new size
+	Begins   time.Time `json:"begins"`         // UPDATE_INITIATED before, UPDATE_IN_PROGRESS after
+	Done     time.Time `json:"done"`           // in effect from then on
+}
+
+func (*workspace) kind() string  { return "workspace" }
+func (w *workspace) key() string { return w.ID }
+
+// at gives the WorkSpace as it is at now. The copy shares nothing with w that a caller would change.
+func (w *workspace) at(now time.Time) workspace {
+	v := *w
+	for {
+		if v.Change != nil && !now.Before(v.Change.Done) {
+			v.apply(*v.Change)
+			v.Change = nil
+		}
+		next, when := v.upcoming()
+		if next == "" || now.Before(when) {
+			return v
+		}
+		v.enter(next, when)
+	}
+}
+
+// upcoming is the state that follows by itself if nobody does anything, and when; "" if none does.
+func (w *workspace) upcoming() (string, time.Time) {
+	if w.Next != "" {
+		return w.Next, w.NextAt
+	}
+	if w.State != stateAvailable || w.RunningMode != autoStop || w.Connected {
+		return "", time.Time{}
+	}
+	idle := w.AvailableAt
+	if w.DisconnectedAt.After(idle) {
+		idle = w.DisconnectedAt
+	}
+	// The timeout is a user's setting and passes in real time, whatever the speed.
+	stop := idle.Add(time.Duration(w.AutoStop) * time.Minute)
+	if w.ModeAt.After(stop) {
+		stop = w.ModeAt // overdue under the new setting, but it cannot have stopped before there was one
+	}
+	return stateStopping, stop
+}
+
+// enter puts the WorkSpace into a state from t on.
+func (w *workspace) enter(state string, t time.Time) {
+	w.State, w.Since = state, t
+	w.Next, w.NextAt = "", time.Time{}
+	switch state {
+	case stateAvailable:
+		w.AvailableAt = t
+	case statePending:
+		takes := provisioning
+		if w.EncryptRoot || w.EncryptUser {
+			takes = provisioningEncrypted
+		}
+		w.follow(stateAvailable, takes)
+	case stateStarting:
+		w.follow(stateAvailable, starting)
+	case stateRebooting:
+		w.hangUp(t)
+		w.follow(stateAvailable, rebooting)
+	case stateStopping:
+		w.hangUp(t)
+		w.follow(stateStopped, stopping)
+	case stateTerminating:
+		w.hangUp(t)
+		w.follow(stateTerminated, terminating)
+	case stateTerminated:
+		w.Next, w.NextAt = stateAbsent, t.Add(pace(terminatedShown, w.Speed))
+	}
+}
+
+func (w *workspace) follow(next string, d duration) {
+	w.Next, w.NextAt = next, w.Since.Add(d.of(w.ID, w.Speed))
+}
+
+// hangUp ends the user's connection, or the wait for one.
+func (w *workspace) hangUp(t time.Time) {
+	if w.Connected && !t.Before(w.ConnectedAt) {
+		w.DisconnectedAt = t
+	}
+	w.Connected = false
+}
+
+// online reports whether a user is connected. w must be as of now.
+func (w *workspace) online(now time.Time) bool {
+	return w.Connected && w.State == stateAvailable && !now.Before(w.ConnectedAt)
+}
+
+// visible reports whether Describe operations return it. w must be as of now.
+func (w *workspace) visible(now time.Time) bool {
+	return w.State != stateAbsent && !now.Before(w.Visible)
+}
+
+// released reports whether the user may be given another WorkSpace: the directory forgets the old one a
+// little after the API does. w must be as of now.
+func (w *workspace) released(now time.Time) bool {
+	return w.State == stateAbsent && !now.Before(w.Since.Add(pace(directoryForgets, w.Speed)))
+}
+
+func (w *workspace) apply(m modification) {
+	switch m.Resource {
+	case computeType:
+		w.Compute = m.Text
+	case protocol:
+		w.Protocol = m.Text
+	case rootVolume:
+		w.RootGiB = m.GiB
+	case userVolume:
+		w.UserGiB = m.GiB
+	}
+}
+
+// withTags gives a copy of w that has other tags.
+func (w workspace) withTags(change func(tags map[string]string)) workspace {
+	tags := maps.Clone(w.Tags)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	change(tags)
+	w.Tags = tags
+	return w
+}
+
+type wireTag struct {
+	Key   string
+	Value string
+}
+
+func wireTags(tags map[string]string) []wireTag {
+	out := make([]wireTag, 0, len(tags))
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, wireTag{Key: k, Value: tags[k]})
+	}
+	return out
+}

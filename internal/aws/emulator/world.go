@@ -1,0 +1,171 @@
+package emulator
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// record is one thing the state is made of and one line of the journal. A record is never changed once it
+// is installed; a changed copy takes its place. So a reader may keep what it found after letting go of the lock.
+type record interface {
+	kind() string
+	key() string
+}
+
+// recordKinds makes an empty record of each kind to read a journal line into. A new kind of record needs
+// an entry here and a case in world.install.
+var recordKinds = map[string]func() record{
+	"directory": func() record { return new(directory) },
+	"user":      func() record { return new(directoryUser) },
+	"workspace": func() record { return new(workspace) },
+}
+
+// world is everything that exists, in every Region.
+type world struct {
+	directories map[string]*directory
+	users       map[string]*directoryUser // by userKey
+	workspaces  map[string]*workspace
+	order       []*workspace // those in workspaces, oldest first
+	seq         int64        // the highest number given out
+}
+
+func newWorld() *world {
+	return &world{
+		directories: map[string]*directory{},
+		users:       map[string]*directoryUser{},
+		workspaces:  map[string]*workspace{},
+	}
+}
+
+// load takes one line of the journal.
+func (w *world) load(kind string, value json.RawMessage) error {
+	blank, ok := recordKinds[kind]
+	if !ok {
+		return fmt.Errorf("unknown kind of record %q", kind)
+	}
+	r := blank()
+	if err := json.Unmarshal(value, r); err != nil {
+		return fmt.Errorf("record of kind %s: %w", kind, err)
+	}
+	w.install(r)
+	return nil
+}
+
+// install makes r what is known under its key.
+func (w *world) install(r record) {
+	switch r := r.(type) {
+	case *directory:
+		w.directories[r.ID] = r
+		w.seq = max(w.seq, r.Seq)
+	case *directoryUser:
+		w.users[r.key()] = r
+	case *workspace:
+		at, known := slices.BinarySearchFunc(w.order, r.Seq, func(o *workspace, seq int64) int { return cmp.Compare(o.Seq, seq) })
+		if known {
+			w.order[at] = r
+		} else {
+			w.order = slices.Insert(w.order, at, r)
+		}
+		w.workspaces[r.ID] = r
+		w.seq = max(w.seq, r.Seq)
+	default:
+		panic(fmt.Sprintf("emulator: record of kind %s is not installed anywhere", r.kind()))
+	}
+}
+
+// forget drops the WorkSpaces that are gone and whose users are free again. Nothing tells them from ones
+// that never were, so this needs no line in the journal.
+func (w *world) forget(now time.Time) {
+	w.order = slices.DeleteFunc(w.order, func(o *workspace) bool {
+		v := o.at(now)
+		if !v.released(now) {
+			return false
+		}
+		delete(w.workspaces, o.ID)
+		return true
+	})
+}
+
+// records is the whole state, directories first, in a stable order.
+func (w *world) records() []record {
+	var all []record
+	for _, d := range w.sortedDirectories() {
+		all = append(all, d)
+	}
+	users := make([]*directoryUser, 0, len(w.users))
+	for _, u := range w.users {
+		users = append(users, u)
+	}
+	slices.SortFunc(users, func(a, b *directoryUser) int { return strings.Compare(a.key(), b.key()) })
+	for _, u := range users {
+		all = append(all, u)
+	}
+	for _, o := range w.order {
+		all = append(all, o)
+	}
+	return all
+}
+
+func (w *world) sortedDirectories() []*directory {
+	all := make([]*directory, 0, len(w.directories))
+	for _, d := range w.directories {
+		all = append(all, d)
+	}
+	slices.SortFunc(all, func(a, b *directory) int { return cmp.Compare(a.Seq, b.Seq) })
+	return all
+}
+
+// find gives the WorkSpace as it is at now, if it exists in region. A region of "" means any.
+func (w *world) find(region, id string, now time.Time) (workspace, bool) {
+	o, ok := w.workspaces[id]
+	if !ok || (region != "" && o.Region != region) {
+		return workspace{}, false
+	}
+	v := o.at(now)
+	return v, v.State != stateAbsent
+}
+
+// hasUser reports whether name may be given a WorkSpace in the directory.
+func (w *world) hasUser(directoryID, name string) bool {
+	if _, ok := w.users[userKey(directoryID, AnyUser)]; ok {
+		return true
+	}
+	_, ok := w.users[userKey(directoryID, name)]
+	return ok
+}
+
+// merge gives the records that make d, as configured, known; those already there are left as they are.
+func (w *world) merge(d Directory) ([]record, error) {
+	if d.Region == "" {
+		d.Region = defaultRegion
+	}
+	if !directoryID.matches(d.ID) {
+		return nil, fmt.Errorf("directory id %q is not like d-926722edaf", d.ID)
+	}
+	if len(d.SubnetIDs) > 2 {
+		return nil, fmt.Errorf("directory %s has %d subnets; Amazon takes two", d.ID, len(d.SubnetIDs))
+	}
+	var records []record
+	known, ok := w.directories[d.ID]
+	switch {
+	case !ok:
+		known = newDirectory(d, w.seq+1)
+		records = append(records, known)
+	case known.Region != d.Region:
+		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, d.Region)
+	}
+	users, err := newUsers(known, d.Users)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range users {
+		if _, ok := w.users[u.key()]; !ok {
+			records = append(records, u)
+		}
+	}
+	return records, nil
+}

@@ -1,0 +1,262 @@
+package budget
+
+import (
+	"context"
+	"time"
+
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/notify"
+	"github.com/robco-forge/forge/internal/postgres"
+)
+
+// hold is what one WorkSpace keeps reserved: its fixed fee until that posts, and one lease of running time.
+type hold struct {
+	WorkspaceID       id.WorkSpace
+	UserID            id.User
+	TeamID            id.Team
+	ProjectID         *id.Project
+	FixedMicros       money.USD
+	LeaseMicros       money.USD
+	LeaseTargetMicros money.USD
+	RenewalRefusedAt  *time.Time
+}
+
+func (h hold) payer() Payer {
+	p := Payer{User: h.UserID, Team: h.TeamID}
+	if h.ProjectID != nil {
+		p.Project = *h.ProjectID
+	}
+	return p
+}
+
+// Hold reserves a WorkSpace's committed cost in every budget that its payer touches, or refuses: ErrExceeded naming each
+// budget that lacks room and by how much, ErrNone where no budget exists and the organisation denies. The budgets stay
+// locked until the transaction ends, so of many simultaneous requests exactly those with room are admitted.
+func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer, fixed, lease money.USD) ([]Effect, error) {
+	balances, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), p)
+	if err != nil {
+		return nil, err
+	}
+	if len(balances) == 0 {
+		if err := b.allowedWithout(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	if err := room(balances, fixed+lease); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO budget_holds (workspace_id, user_id, team_id, project_id, fixed_micros, lease_micros, lease_target_micros, held_at)
+		VALUES ($1, $2, $3, nullif($4, ''), $5, $6, $6, $7)`, ws, p.User, p.Team, p.Project, fixed, lease, tx.Now); err != nil {
+		return nil, err
+	}
+	effects := make([]Effect, len(balances))
+	for i, bal := range balances {
+		seen := bal.Version
+		if err := move(ctx, tx, bal, movement{kind: "hold", workspace: ws, held: fixed + lease}); err != nil {
+			return nil, err
+		}
+		if err := crossings(ctx, tx, bal, p); err != nil {
+			return nil, err
+		}
+		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), seen}
+	}
+	return effects, nil
+}
+
+func (b *Book) allowedWithout(ctx context.Context, q postgres.Querier) error {
+	var def string
+	if err := q.QueryRow(ctx, `SELECT budget_default FROM organisation`).Scan(&def); err != nil && !isNone(err) {
+		return err
+	}
+	if def != "allow" {
+		return ErrNone
+	}
+	return nil
+}
+
+// room refuses an amount that any of the enforced balances cannot take.
+func room(balances []*balance, amount money.USD) error {
+	var short []map[string]any
+	var worst *balance
+	for _, b := range balances {
+		if b.Enforcement == Warn || b.available() >= amount {
+			continue
+		}
+		if worst == nil || b.available() < worst.available() {
+			worst = b
+		}
+		short = append(short, map[string]any{
+			"scope": string(b.Scope), "scope_id": b.ScopeID, "limit": b.LimitMicros.String(), "settled": b.SettledMicros.String(),
+			"held": b.HeldMicros.String(), "available": max(0, b.available()).String(), "missing": (amount - b.available()).String(),
+			"balance_version": b.Version,
+		})
+	}
+	if worst == nil {
+		return nil
+	}
+	return ErrExceeded.
+		Sayf("the %s budget has %s USD left of %s, and this needs %s", worst.Scope, max(0, worst.available()), worst.LimitMicros, amount).
+		Suggestf("free %s USD by stopping or terminating what is not needed, choose a smaller bundle, or ask your team lead or finance for more", amount-worst.available()).
+		Detail("required", amount.String()).Detail("currency", money.Currency).Detail("budgets", short)
+}
+
+// Part is which part of a hold a charge uses up.
+type Part int
+
+// The parts of a hold.
+const (
+	Fixed Part = iota
+	Lease
+)
+
+// Charge converts what was held into what was spent: amount, for use that began in the month. It is never refused; what
+// lies beyond the limit is overrun with the reason.
+func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer, part Part, month time.Time, amount money.USD, reason string) error {
+	if amount == 0 {
+		return nil
+	}
+	h, err := b.holdOf(ctx, tx, ws)
+	if err != nil && !isNone(err) {
+		return err
+	}
+	holder := h.payer()
+	if isNone(err) {
+		holder = p
+	}
+	// All of both payers' budgets are locked at once, in scope order, before anything moves.
+	if _, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), p, holder); err != nil {
+		return err
+	}
+	if h, err = b.holdOf(ctx, tx, ws); err != nil && !isNone(err) {
+		return err
+	}
+	used := min(amount, h.FixedMicros)
+	if part == Lease {
+		used = min(amount, h.LeaseMicros)
+	}
+	if used > 0 {
+		if err := b.shrink(ctx, tx, h, part, used); err != nil {
+			return err
+		}
+		if err := b.each(ctx, tx, clock.StartOfMonth(tx.Now), holder, movement{kind: "release", workspace: ws, held: -used, reason: "posted"}); err != nil {
+			return err
+		}
+	}
+	return b.each(ctx, tx, month, p, movement{kind: "charge", workspace: ws, settled: amount, reason: reason})
+}
+
+func (b *Book) shrink(ctx context.Context, tx *audit.Tx, h hold, part Part, by money.USD) error {
+	column := "fixed_micros"
+	if part == Lease {
+		column = "lease_micros"
+	}
+	_, err := tx.Exec(ctx, `UPDATE budget_holds SET `+column+` = `+column+` - $2 WHERE workspace_id = $1`, h.WorkspaceID, by)
+	return err
+}
+
+// each applies a movement to every budget of the payer in the month.
+func (b *Book) each(ctx context.Context, tx *audit.Tx, month time.Time, p Payer, m movement) error {
+	balances, err := b.lock(ctx, tx, month, p)
+	if err != nil {
+		return err
+	}
+	for _, bal := range balances {
+		if err := move(ctx, tx, bal, m); err != nil {
+			return err
+		}
+		if m.settled+m.held > 0 {
+			if err := crossings(ctx, tx, bal, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Renew fills a WorkSpace's lease up again. It returns ErrExceeded, with nothing changed, when a budget has no room.
+func (b *Book) Renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
+	h, err := b.holdOf(ctx, tx, ws)
+	if isNone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	balances, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), h.payer())
+	if err != nil {
+		return err
+	}
+	if h, err = b.holdOf(ctx, tx, ws); err != nil {
+		return err
+	}
+	need := h.LeaseTargetMicros - h.LeaseMicros
+	if need <= 0 {
+		return nil
+	}
+	if err := room(balances, need); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE budget_holds
+		SET lease_micros = lease_target_micros, renewal_refused_at = NULL
+		WHERE workspace_id = $1`, ws); err != nil {
+		return err
+	}
+	return b.each(ctx, tx, clock.StartOfMonth(tx.Now), h.payer(), movement{kind: "renew", workspace: ws, held: need})
+}
+
+// RenewOrTell is Renew for a WorkSpace that runs on: a refusal is noted and told, and the WorkSpace goes on.
+func (b *Book) RenewOrTell(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
+	err := b.Renew(ctx, tx, ws)
+	if !isExceeded(err) {
+		return err
+	}
+	h, err := b.holdOf(ctx, tx, ws)
+	if err != nil || h.RenewalRefusedAt != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE budget_holds SET renewal_refused_at = $2 WHERE workspace_id = $1`, ws, tx.Now); err != nil {
+		return err
+	}
+	tx.Record(audit.Event{Action: "budget.renewal_refused", ResourceType: "workspace", ResourceID: string(ws)})
+	return notify.Enqueue(ctx, tx, notify.Message{
+		Key: "budget.renewal_refused:" + string(ws) + ":" + tx.Now.Format(time.RFC3339), Kind: "budget.renewal_refused", User: h.UserID,
+		Payload: map[string]any{"workspace_id": string(ws)},
+	})
+}
+
+// Release gives back everything that a WorkSpace still holds. Releasing twice is no error.
+func (b *Book) Release(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, reason string) error {
+	h, err := b.holdOf(ctx, tx, ws)
+	if isNone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), h.payer()); err != nil {
+		return err
+	}
+	if h, err = b.holdOf(ctx, tx, ws); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM budget_holds WHERE workspace_id = $1`, ws); err != nil {
+		return err
+	}
+	rest := h.FixedMicros + h.LeaseMicros
+	if rest == 0 {
+		return nil
+	}
+	return b.each(ctx, tx, clock.StartOfMonth(tx.Now), h.payer(), movement{kind: "release", workspace: ws, held: -rest, reason: reason})
+}
+
+func (b *Book) holdOf(ctx context.Context, q postgres.Querier, ws id.WorkSpace) (hold, error) {
+	return postgres.One[hold](ctx, q, `
+		SELECT workspace_id, user_id, team_id, project_id, fixed_micros, lease_micros, lease_target_micros, renewal_refused_at
+		FROM budget_holds
+		WHERE workspace_id = $1`, ws)
+}

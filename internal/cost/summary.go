@@ -1,0 +1,138 @@
+package cost
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robco-forge/forge/internal/fault"
+	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/postgres"
+)
+
+// ErrGroup and ErrRange refuse a summary that cannot be made.
+var (
+	ErrGroup = fault.New(fault.Invalid, "GROUP_BY_INVALID", "costs cannot be grouped by that",
+		fault.Suggest("use user, team, project, cost_centre or workspace"))
+	ErrRange = fault.New(fault.Invalid, "RANGE_INVALID", "the range must end after it begins, and span at most ten years")
+)
+
+// groups are the columns that a summary may be grouped by.
+var groups = map[string]string{
+	"user": "user_id", "team": "team_id", "project": "coalesce(project_id, '')", "cost_centre": "cost_centre", "workspace": "workspace_id",
+}
+
+// Query is what a summary is about. User and Team narrow it to what a reader may see.
+type Query struct {
+	From, To time.Time
+	GroupBy  string
+	User     id.User
+	Team     id.Team
+}
+
+// Sum is one group's cost: what is settled, and the open tail up to the instant of the question.
+type Sum struct {
+	Key     string
+	Settled money.USD
+	Open    money.USD
+}
+
+// Total is all of it.
+func (s Sum) Total() money.USD { return s.Settled + s.Open }
+
+// Summarise sums the cost of a range by group, dearest first. It is exact at the instant now: what has run and is not
+// settled yet is priced here, so the answer does not depend on when settlement ran (Requirements 11.1 to 11.3).
+func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time) ([]Sum, error) {
+	column, ok := groups[in.GroupBy]
+	if !ok {
+		return nil, ErrGroup
+	}
+	if !in.To.After(in.From) || in.To.Sub(in.From) > 3660*24*time.Hour {
+		return nil, ErrRange
+	}
+	settled, err := postgres.Many[struct {
+		Key   string
+		Total money.USD
+	}](ctx, q, `
+		SELECT `+column+` AS key, sum(total_cost_micros)::bigint AS total
+		FROM cost_records
+		WHERE period_start >= $1 AND period_start < $2 AND ($3 = '' OR user_id = $3) AND ($4 = '' OR team_id = $4)
+		GROUP BY 1`, in.From, in.To, in.User, in.Team)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]Sum{}
+	for _, s := range settled {
+		sums[s.Key] = Sum{Key: s.Key, Settled: s.Total}
+	}
+	open, err := postgres.Many[struct {
+		Key string
+		usage
+	}](ctx, q, `
+		SELECT `+column+` AS key,`+usageColumns+`
+		FROM usage
+		WHERE kind = 'running' AND closed_at IS NULL AND settled_until < $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR team_id = $3)`,
+		in.To, in.User, in.Team)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range open {
+		s := sums[o.Key]
+		s.Key = o.Key
+		s.Open += o.tail(in.From, in.To, now)
+		sums[o.Key] = s
+	}
+	out := make([]Sum, 0, len(sums))
+	for _, s := range sums {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Sum) int {
+		if a.Total() != b.Total() {
+			if a.Total() > b.Total() {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	return out, nil
+}
+
+// tail is the part of an open usage that is not settled yet, within the range and up to now.
+func (u *usage) tail(from, to, now time.Time) money.USD {
+	end := now
+	if to.Before(end) {
+		end = to
+	}
+	begin := u.SettledUntil
+	before := u.SettledMicros
+	if from.After(begin) {
+		begin, before = from, u.total(from)
+	}
+	if !end.After(begin) {
+		return 0
+	}
+	return u.total(end) - before
+}
+
+// ToDate is what each of the WorkSpaces has cost from its beginning to now.
+func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, now time.Time) (map[id.WorkSpace]money.USD, error) {
+	all, err := postgres.Many[usage](ctx, q, `
+		SELECT`+usageColumns+`
+		FROM usage
+		WHERE workspace_id = ANY($1)`, workspaces)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[id.WorkSpace]money.USD, len(workspaces))
+	for i := range all {
+		u := &all[i]
+		out[u.WorkspaceID] += u.SettledMicros
+		if u.Kind == running && u.ClosedAt == nil {
+			out[u.WorkspaceID] += u.tail(u.OpenedAt, now, now)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,33 @@
+// Package notify holds the messages that people are to get: rows written with what they tell of, sent afterwards.
+package notify
+
+import (
+	"context"
+
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/id"
+)
+
+// Message is for a person, or for the leads of a team. Key names what it tells of, so that it is told once.
+type Message struct {
+	Key     string
+	Kind    string
+	User    id.User
+	Team    id.Team
+	Payload map[string]any
+}
+
+// Enqueue writes the message into the outbox with the change that it tells of. A second message with the same key is
+// not written.
+func Enqueue(ctx context.Context, tx *audit.Tx, m Message) error {
+	payload := m.Payload
+	if payload == nil {
+		payload = map[string]any{}
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO notifications (id, dedupe_key, kind, user_id, team_id, payload, created_at)
+		VALUES ($1, $2, $3, nullif($4, ''), nullif($5, ''), $6, $7)
+		ON CONFLICT (dedupe_key) DO NOTHING`,
+		"msg_"+id.Unique(), m.Key, m.Kind, m.User, m.Team, payload, tx.Now)
+	return err
+}

@@ -1,0 +1,88 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/robco-forge/forge/internal/id"
+)
+
+// Provider is the cloud that WorkSpaces live in. Implementations must not repeat a call that may have had an effect:
+// whether to try again is decided here, after looking.
+type Provider interface {
+	// Find lists what the directory has for a user, with intents, whether ours or not.
+	Find(ctx context.Context, region, directory, user string) ([]Observation, error)
+	// Describe observes WorkSpaces of a region by id, at most 25. What is absent from the answer was not seen.
+	Describe(ctx context.Context, region string, ids []string) (map[string]Observation, error)
+	// Create asks for a WorkSpace tagged with the intent and returns its id.
+	Create(ctx context.Context, spec CreateSpec) (string, error)
+	Start(ctx context.Context, region, id string) error
+	Stop(ctx context.Context, region, id string) error
+	Terminate(ctx context.Context, region, id string) error
+	// SetAutoStop changes the idle timeout, in minutes.
+	SetAutoStop(ctx context.Context, region, id string, minutes int) error
+}
+
+// CreateSpec is a WorkSpace to be made.
+type CreateSpec struct {
+	Intent          id.WorkSpace
+	Region          string
+	DirectoryID     string
+	DirectoryUser   string
+	ComputeType     string
+	OperatingSystem string
+	RunningMode     string
+	AutoStopMinutes int
+	Attempt         int
+	Tags            map[string]string
+}
+
+// Observation is what the provider shows of a WorkSpace.
+type Observation struct {
+	ProviderID   string
+	State        string // Amazon's word
+	Intent       id.WorkSpace
+	ErrorCode    string
+	ErrorMessage string
+	AutoStop     int // minutes; 0 when the mode has none
+}
+
+// Class says what a provider's error means for the next step.
+type Class int
+
+// The classes of provider errors.
+const (
+	// Ambiguous: the call may or may not have had its effect. Look before anything else.
+	Ambiguous Class = iota
+	// Throttled: nothing happened; come again later.
+	Throttled
+	// NotNow: the WorkSpace's state does not allow it at the moment.
+	NotNow
+	// Exists: the user has a WorkSpace in that directory. Look whose it is.
+	Exists
+	// Rejected: it will never be accepted as it is.
+	Rejected
+	// Blocked: an operator must act first: a quota, a permission, a directory.
+	Blocked
+	// Gone: there is no such WorkSpace.
+	Gone
+)
+
+// ProviderError is a provider's refusal or failure.
+type ProviderError struct {
+	Class   Class
+	Code    string
+	Message string
+	Err     error
+}
+
+// Error shows the provider's code and message.
+func (e *ProviderError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%s: %v", e.Code, e.Err)
+	}
+	return e.Code + ": " + e.Message
+}
+
+// Unwrap gives the cause.
+func (e *ProviderError) Unwrap() error { return e.Err }

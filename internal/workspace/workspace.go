@@ -1,0 +1,259 @@
+// Package workspace is the fleet: every cloud workstation from the request to its end, brought to what is desired of it.
+package workspace
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/robco-forge/forge/internal/actor"
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/budget"
+	"github.com/robco-forge/forge/internal/cost"
+	"github.com/robco-forge/forge/internal/fault"
+	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/policy"
+	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/price"
+)
+
+// What can go wrong with a WorkSpace.
+var (
+	ErrNotFound = fault.New(fault.NotFound, "WORKSPACE_NOT_FOUND", "there is no such WorkSpace, or it is not yours",
+		fault.Suggest("list yours with `forge list`"))
+	ErrExists = fault.New(fault.Conflict, "WORKSPACE_EXISTS", "you have a WorkSpace in that directory already; Amazon allows one per user and directory",
+		fault.Suggest("use it, or terminate it first"))
+	ErrNameTaken = fault.New(fault.Conflict, "WORKSPACE_NAME_TAKEN", "you already have a WorkSpace with that name",
+		fault.Suggest("pick another name or terminate the old one"))
+	ErrServiceType = fault.New(fault.NotSupported, "NOT_YET_SUPPORTED", "WorkSpaces Applications cannot be requested yet",
+		fault.Suggest("use service_type WORKSPACES_PERSONAL"))
+	ErrRegion = fault.New(fault.Invalid, "REGION_NOT_CONFIGURED", "no directory is configured for that region",
+		fault.Suggest("choose one of the configured regions"))
+	ErrIdle = fault.New(fault.Invalid, "AUTO_STOP_TIMEOUT_INVALID", "Amazon's idle timeout comes in steps of 60 minutes, and only with AUTO_STOP",
+		fault.Suggest("use a multiple of 60, or running_mode ALWAYS_ON to be exempt"))
+	ErrLifetime  = fault.New(fault.Invalid, "MAX_LIFETIME_INVALID", "a lifetime is 1 to 3650 days, and at most the blueprint's")
+	ErrTags      = fault.New(fault.Invalid, "TAGS_INVALID", "at most 40 tags, keys of 1 to 127 and values of at most 255 characters, and none that begins with aws: or forge:")
+	ErrName      = fault.New(fault.Invalid, "WORKSPACE_NAME_INVALID", "a name is 1 to 63 letters, digits, dots, hyphens and underscores")
+	ErrAlwaysOn  = fault.New(fault.Conflict, "ALWAYS_ON_CANNOT_STOP", "an ALWAYS_ON WorkSpace cannot be stopped: its month is paid, and Amazon refuses", fault.Suggest("terminate it, or use AUTO_STOP for the next one"))
+	ErrState     = fault.New(fault.Conflict, "STATE_CONFLICT", "the WorkSpace's state does not allow that")
+	ErrChanged   = fault.New(fault.Precondition, "WORKSPACE_CHANGED", "the WorkSpace was changed in the meantime", fault.Suggest("read it again and repeat with its new ETag"))
+	ErrNoProject = fault.New(fault.Conflict, "PROJECT_INACTIVE", "the project is deactivated")
+)
+
+// Personal is the service type that there is: a persistent desktop of one user.
+const Personal = "WORKSPACES_PERSONAL"
+
+// WorkSpace is one workstation.
+type WorkSpace struct {
+	ID                     id.WorkSpace
+	Name                   string
+	UserID                 id.User
+	TeamID                 id.Team
+	ProjectID              *id.Project
+	CostCentre             string
+	BlueprintVersionID     id.BlueprintVersion
+	ServiceType            string
+	BundleType             string
+	OperatingSystem        string
+	License                string
+	RunningMode            string
+	Region                 string
+	DirectoryID            string
+	DirectoryUser          string
+	AutoStopTimeoutMinutes *int
+	MaxLifetimeDays        *int
+	Tags                   map[string]string
+	Desired                Desired
+	State                  State
+	StateReason            string
+	ErrorCode              string
+	ErrorMessage           string
+	ProviderID             *string
+	ObservedState          string
+	ObservedAt             *time.Time
+	Asked                  string
+	AskedAt                *time.Time
+	Attempts               int
+	Missed                 int
+	Version                int64
+	NextDueAt              *time.Time
+	LeaseToken             *string
+	CreatedAt              time.Time
+	UpdatedAt              time.Time
+	AvailableAt            *time.Time
+	TerminatedAt           *time.Time
+}
+
+const columns = `
+	id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type, operating_system, license,
+	running_mode, region, directory_id, directory_user, auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state,
+	state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, version,
+	next_due_at, lease_token, created_at, updated_at, available_at, terminated_at`
+
+func (w *WorkSpace) spec() price.Spec {
+	s := price.Spec{Region: w.Region, ComputeType: w.BundleType, OperatingSystem: w.OperatingSystem, License: w.License, RunningMode: w.RunningMode}
+	if w.AutoStopTimeoutMinutes != nil {
+		s.AutoStopMinutes = *w.AutoStopTimeoutMinutes
+	}
+	return s
+}
+
+func (w *WorkSpace) payer() budget.Payer {
+	p := budget.Payer{User: w.UserID, Team: w.TeamID}
+	if w.ProjectID != nil {
+		p.Project = *w.ProjectID
+	}
+	return p
+}
+
+// Directory is where WorkSpaces of a region are made.
+type Directory struct {
+	Region string
+	ID     string
+}
+
+// Fleet is all WorkSpaces.
+type Fleet struct {
+	Provider Provider
+	Budgets  *budget.Book
+	Meter    *cost.Meter
+	// Directories by preference: the first is the default; at most one per region.
+	Directories []Directory
+	// Due is called after a commit that made something due now.
+	Due func()
+}
+
+func (f *Fleet) poke(tx *audit.Tx) {
+	if f.Due != nil {
+		tx.AfterCommit(f.Due)
+	}
+}
+
+func get(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lock string) (*WorkSpace, error) {
+	w, err := postgres.One[WorkSpace](ctx, q, `SELECT`+columns+` FROM workspaces WHERE id = $1 `+lock, ws)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &w, nil
+}
+
+// Get is a WorkSpace that the actor may see; any other does not exist for them.
+func Get(ctx context.Context, q postgres.Querier, a actor.Actor, ws id.WorkSpace) (*WorkSpace, error) {
+	w, err := get(ctx, q, ws, "")
+	if err != nil {
+		return nil, err
+	}
+	if !policy.Allows(a, policy.WorkspaceRead, w.UserID, w.TeamID) {
+		return nil, ErrNotFound
+	}
+	return w, nil
+}
+
+// Filter narrows a list; empty fields do not.
+type Filter struct {
+	User  id.User
+	Team  id.Team
+	State State
+	// Live leaves out what has ended.
+	Live  bool
+	After string
+	Limit int
+}
+
+// List lists WorkSpaces by id, oldest first, as far as the filter goes; the caller narrows it to what the reader may see.
+func List(ctx context.Context, q postgres.Querier, f Filter) ([]WorkSpace, error) {
+	sql := `SELECT` + columns + ` FROM workspaces WHERE id > $1`
+	args := []any{f.After, f.Limit}
+	add := func(cond string, v any) {
+		args = append(args, v)
+		sql += " AND " + cond + "$" + audit.Microdollars(int64(len(args)))
+	}
+	if f.User != "" {
+		add("user_id = ", f.User)
+	}
+	if f.Team != "" {
+		add("team_id = ", f.Team)
+	}
+	if f.State != "" {
+		add("state = ", f.State)
+	}
+	if f.Live {
+		sql += " AND terminated_at IS NULL"
+	}
+	return postgres.Many[WorkSpace](ctx, q, sql+` ORDER BY id LIMIT $2`, args...)
+}
+
+// Event is one thing that happened to a WorkSpace; Version numbers them without gaps.
+type Event struct {
+	WorkspaceID id.WorkSpace
+	Version     int64
+	At          time.Time
+	ActorID     string
+	Kind        string
+	FromState   string
+	ToState     string
+	Reason      string
+	Details     map[string]any
+}
+
+// Events lists what happened to a WorkSpace, oldest first, behind the version after.
+func Events(ctx context.Context, q postgres.Querier, ws id.WorkSpace, after int64, limit int) ([]Event, error) {
+	return postgres.Many[Event](ctx, q, `
+		SELECT workspace_id, version, at, actor_id, kind, from_state, to_state, reason, details
+		FROM workspace_events
+		WHERE workspace_id = $1 AND version > $2
+		ORDER BY version
+		LIMIT $3`, ws, after, limit)
+}
+
+// save writes a changed WorkSpace with the next version, its event, and its audit record. The row must be locked.
+func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, reason string, details map[string]any) error {
+	w.Version++
+	w.UpdatedAt = tx.Now
+	w.StateReason = reason
+	if w.State.Ended() && w.TerminatedAt == nil {
+		w.TerminatedAt, w.NextDueAt = &tx.Now, nil
+	}
+	tags, err := json.Marshal(w.Tags)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `
+		UPDATE workspaces
+		SET name = $2, user_id = $3, team_id = $4, auto_stop_timeout_minutes = $5, max_lifetime_days = $6, tags = $7, desired = $8, state = $9,
+		    state_reason = $10, error_code = $11, error_message = $12, provider_id = $13, observed_state = $14, observed_at = $15,
+		    asked = $16, asked_at = $17, attempts = $18, missed = $19, version = $20, next_due_at = $21, updated_at = $22,
+		    available_at = $23, terminated_at = $24
+		WHERE id = $1`,
+		w.ID, w.Name, w.UserID, w.TeamID, w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, tags, w.Desired, w.State,
+		w.StateReason, w.ErrorCode, w.ErrorMessage, w.ProviderID, w.ObservedState, w.ObservedAt,
+		w.Asked, w.AskedAt, w.Attempts, w.Missed, w.Version, w.NextDueAt, w.UpdatedAt, w.AvailableAt, w.TerminatedAt); err != nil {
+		return err
+	}
+	return record(ctx, tx, w, before, kind, reason, details)
+}
+
+// record writes the event of the WorkSpace's present version.
+func record(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, reason string, details map[string]any) error {
+	if details == nil {
+		details = map[string]any{}
+	}
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO workspace_events (workspace_id, version, at, actor_id, kind, from_state, to_state, reason, details)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		w.ID, w.Version, tx.Now, tx.Actor.ID(), kind, before, w.State, reason, details); err != nil {
+		return err
+	}
+	logged := map[string]any{"version": w.Version, "from_state": string(before), "to_state": string(w.State), "desired": string(w.Desired), "reason": reason}
+	for k, v := range details {
+		logged[k] = v
+	}
+	tx.Record(audit.Event{Action: "workspace." + kind, ResourceType: "workspace", ResourceID: string(w.ID), Details: logged})
+	return nil
+}
