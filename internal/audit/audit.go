@@ -29,6 +29,10 @@ import (
 var ErrBusy = fault.New(fault.Unavailable, "TRY_AGAIN", "the database is busy or was just restarted; nothing was changed",
 	fault.Suggest("repeat the request in a few seconds"))
 
+// ErrNothing is what a change returns that found nothing to do: it is rolled back, nothing is recorded, and Change returns
+// it.
+var ErrNothing = errors.New("audit: nothing to change")
+
 // errUnrecorded is a programming error: a change that recorded nothing must not commit.
 var errUnrecorded = errors.New("audit: the change recorded no event")
 
@@ -132,6 +136,9 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 		done = tx
 		return l.write(ctx, raw, now, who, subject, entries)
 	})
+	if errors.Is(err, ErrNothing) {
+		return ErrNothing
+	}
 	if err != nil {
 		return l.refuse(ctx, in, who, err)
 	}

@@ -160,9 +160,9 @@ func forgeries() []forgery {
 		value("truncated, hash in capitals", strings.Replace(trunc, "ab", "AB", 1), Marker, "details.d", `"ABab`),
 		value("truncated, hash not hexadecimal", strings.Replace(trunc, "ab", "xy", 1), Marker, "details.d", `"xyab`),
 		value("truncated with company inside", strings.Replace(trunc, `"}}`, `","z":1}}`, 1), Marker, "details.d", `,"z"`),
-		value("truncated with company outside", strings.Replace(trunc, `"}}`, `"},"z":1}`, 1), Marker, "details.d", `,"z"`),
+		value("truncated with company outside", strings.Replace(trunc, `"}}`, `"},"z":1}`, 1), Marker, "details.d", `},"z"`),
 		{"details are bytes", `{"d":null}`, `{"$b64":"YQ=="}`, KeyForm, "details.$b64", `"YQ`},
-		{"details truncated with company", `{"d":null}`, strings.Replace(trunc, `"}}`, `"},"z":1}`, 1), Marker, "details", `,"z"`},
+		{"details truncated with company", `{"d":null}`, strings.Replace(trunc, `"}}`, `"},"z":1}`, 1), Marker, "details", `},"z"`},
 		{"details are an array", `{"d":null}`, `[]`, Syntax, "details", `[]`},
 		{"too large", `"d":null`, `"d":"` + strings.Repeat("x", 65535) + `"`, TooLarge, "", "x"},
 		{"33 commitments", `"pii":{`, `"pii":{` + commitments(30), TooLong, "pii.user_agent", `"c1:`},
@@ -248,7 +248,7 @@ func TestNoChangeOfAByteGivesTheSameEntry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(b) > 1200 {
+		if len(b) > 700 { // enough of them, and quick
 			continue
 		}
 		want, err := Decode(b)

@@ -33,8 +33,8 @@
 //	{"$int":"…"}                             an integer of 2^53 or more either way, in decimal
 //	{"$trunc":{"len":N,"sha256":"<hex>"}}    a value too large or too deep; see below
 //
-// A string or byte slice over 4096 bytes, and an object or array inside more than five others (details is the first of
-// the five), is left out and "$trunc" stands for it: len and sha256 are the length and SHA-256 of the canonical
+// A string or byte slice over 4096 bytes, and an object or array inside five others (details is the first of the
+// five), is left out and "$trunc" stands for it: len and sha256 are the length and SHA-256 of the canonical
 // encoding the value would have had, with no limit on depth, and with strings within an object or array still left out
 // by the same rule. [Truncate] computes it, so a copy kept elsewhere can be compared. When the whole leaf would be
 // larger than 65535 bytes, details as a whole is replaced by its "$trunc". No leaf nests deeper than eight.

@@ -47,8 +47,12 @@ func (e Entry) AppendEncode(dst []byte) ([]byte, error) {
 	b = e.appendTail(b)
 	if len(b)-start > MaxLeaf {
 		// Only details can be that large: everything else is bounded far below.
+		t, err := Truncate(e.Details)
+		if err != nil {
+			return dst, under("details", err)
+		}
 		tail := bytes.Clone(b[to:])
-		b = append(appendTruncated(b[:from], truncated(b[from:to])), tail...)
+		b = append(appendTruncated(b[:from], t), tail...)
 	}
 	return b, nil
 }

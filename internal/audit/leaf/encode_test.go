@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func normal(e Entry) Entry {
 		panic(err)
 	}
 	if len(b)+len(`"details":,`)+len(whole) > MaxLeaf {
-		t := truncated(whole)
+		t := mustTruncate(e.Details)
 		e.Details, e.Truncated = nil, &t
 		return e
 	}
@@ -262,6 +263,16 @@ func TestEscapedNamesNeverMeet(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAppendingToOtherLeavesGivesTheSameLeaf(t *testing.T) {
+	before := bytes.Repeat([]byte("x"), MaxLeaf)
+	for _, v := range vectors(t) {
+		b, err := v.entry(t).AppendEncode(slices.Clone(before))
+		if want := encode(t, v.entry(t)); err != nil || !bytes.Equal(b, append(slices.Clone(before), want...)) {
+			t.Errorf("%s: %v, %s", v.Name, err, b[min(len(b), MaxLeaf):])
+		}
+	}
 }
 
 func TestConvenientGoTypesAreWrittenLikePlainOnes(t *testing.T) {

@@ -272,7 +272,7 @@ func (d *decoder) bytes() (raw []byte, err error) {
 	if len(raw) > MaxString {
 		return nil, d.fail(at, TooLong)
 	}
-	return raw, d.endMarker()
+	return raw, d.endMarker("}")
 }
 
 // big reads {"$int":"…"}.
@@ -281,7 +281,7 @@ func (d *decoder) big() (n any, err error) {
 	if _, err = d.word(Number, func(s string) (ok bool) { n, ok = parseBig(s); return ok }); err != nil {
 		return nil, err
 	}
-	return n, d.endMarker()
+	return n, d.endMarker("}")
 }
 
 // truncated reads {"$trunc":{"len":N,"sha256":"…"}}.
@@ -297,21 +297,18 @@ func (d *decoder) truncated() (t Truncated, err error) {
 		return t, d.fail(at, Marker)
 	}
 	_, err = d.word(Marker, func(s string) bool {
-		n, err := hex.Decode(t.SHA256[:], []byte(s[:min(len(s), 64)]))
-		return err == nil && n == len(t.SHA256) && hex.EncodeToString(t.SHA256[:]) == s
+		_, err := hex.Decode(t.SHA256[:], []byte(s[:min(len(s), 64)]))
+		return err == nil && hex.EncodeToString(t.SHA256[:]) == s
 	})
 	if err != nil {
 		return t, err
 	}
-	if !d.accept("}") {
-		return t, d.fail(d.i, Marker)
-	}
-	return t, d.endMarker()
+	return t, d.endMarker("}}")
 }
 
 // endMarker reads the end of a marker, which has one member only.
-func (d *decoder) endMarker() error {
-	if !d.accept("}") {
+func (d *decoder) endMarker(end string) error {
+	if !d.accept(end) {
 		return d.fail(d.i, Marker)
 	}
 	return nil

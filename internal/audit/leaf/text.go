@@ -66,6 +66,9 @@ func Text(s string) string {
 		var b strings.Builder
 		for _, r := range s {
 			b.WriteRune(r) // ranging gives U+FFFD for each invalid byte
+			if b.Len() > MaxText {
+				break // the rest is cut off anyway
+			}
 		}
 		clean = b.String()
 	}

@@ -158,7 +158,8 @@ func (e *Emulator) act(id string, do change) (int, any) {
 		return http.StatusConflict, adminError{no.message}
 	}
 	if err := e.commit(&v); err != nil {
-		return http.StatusInternalServerError, adminError{"the change could not be written down"}
+		e.log.Error("emulator: admin request failed", "workspace", id, "error", err)
+		return http.StatusInternalServerError, adminError{"the change could not be written down and was not made"}
 	}
 	return http.StatusOK, v.admin(now)
 }

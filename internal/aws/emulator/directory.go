@@ -40,14 +40,16 @@ func newDirectory(d Directory, seq int64) *directory {
 	return &directory{Seq: seq, ID: d.ID, Region: d.Region, Name: d.Name, SubnetIDs: d.SubnetIDs}
 }
 
-// newUsers makes records of names, of which Amazon takes 1 to 63 characters.
-func newUsers(d *directory, names []string) ([]record, error) {
+// newUsers makes records of the names the directory does not have. Amazon takes 1 to 63 characters.
+func (w *world) newUsers(d *directory, names []string) ([]record, error) {
 	records := make([]record, 0, len(names))
 	for _, name := range names {
 		if !userName.matches(name) {
 			return nil, fmt.Errorf("directory %s: user name %q is not 1 to 63 characters long", d.ID, name)
 		}
-		records = append(records, &directoryUser{DirectoryID: d.ID, Name: name})
+		if _, ok := w.users[userKey(d.ID, name)]; !ok {
+			records = append(records, &directoryUser{DirectoryID: d.ID, Name: name})
+		}
 	}
 	return records, nil
 }

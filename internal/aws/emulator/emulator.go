@@ -143,7 +143,7 @@ func (e *Emulator) AddUsers(directoryID string, names ...string) error {
 	if !ok {
 		return fmt.Errorf("emulator: there is no directory %q", directoryID)
 	}
-	records, err := newUsers(d, names)
+	records, err := e.world.newUsers(d, names)
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
@@ -179,8 +179,7 @@ func (e *Emulator) commit(records ...record) error {
 	}
 	if e.journal != nil {
 		if err := e.journal.append(records); err != nil {
-			e.log.Error("emulator: a change could not be written down and was not made", "error", err)
-			return err
+			return fmt.Errorf("a change could not be written down and was not made: %w", err)
 		}
 	}
 	for _, r := range records {

@@ -78,10 +78,10 @@ func readJournal(path string, w *world) error {
 	in := bufio.NewReaderSize(f, 1<<16)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
-		if err == io.EOF {
+		if err == io.EOF && (n > 1 || len(line) == 0) {
 			return nil // what is left lacks its line end: torn
 		}
-		if err != nil {
+		if err != nil && err != io.EOF {
 			return err
 		}
 		if n == 1 {

@@ -53,11 +53,14 @@ func modifyProperties(e *Emulator, c *call, in modifyInput) (any, error) {
 	return nothing{}, nil
 }
 
+// propertyClass is what one call may change.
+type propertyClass struct {
+	given bool
+	do    func(asked propertiesInput, now time.Time) error
+}
+
 func (w *workspace) modify(asked propertiesInput, now time.Time) error {
-	classes := []struct {
-		given bool
-		do    func(propertiesInput, time.Time) error
-	}{
+	classes := []propertyClass{
 		{asked.RunningMode != "" || asked.RunningModeAutoStopTimeoutInMinutes != nil, w.modifyMode},
 		{asked.ComputeTypeName != "", w.modifyCompute},
 		{asked.RootVolumeSizeGib != nil, w.modifyRoot},
@@ -65,12 +68,7 @@ func (w *workspace) modify(asked propertiesInput, now time.Time) error {
 		{len(asked.Protocols) > 0, w.modifyProtocol},
 		{asked.OperatingSystemName != "" || asked.GlobalAccelerator != nil, cannotModify},
 	}
-	given := slices.DeleteFunc(classes, func(class struct {
-		given bool
-		do    func(propertiesInput, time.Time) error
-	}) bool {
-		return !class.given
-	})
+	given := slices.DeleteFunc(classes, func(class propertyClass) bool { return !class.given })
 	if len(given) != 1 {
 		return invalidParameters("Specify one property to modify at a time.")
 	}
@@ -88,6 +86,11 @@ func (w *workspace) modifyMode(asked propertiesInput, now time.Time) error {
 	}
 	if mode != w.RunningMode || minutes != w.AutoStop {
 		w.RunningMode, w.AutoStop, w.ModeAt = mode, minutes, now
+	}
+	// Amazon does not say what becomes of a stopped WorkSpace that is to be always on. It could not be
+	// started by any operation, so it is taken to start by itself.
+	if mode == alwaysOn && w.State == stateStopped {
+		w.enter(stateStarting, now)
 	}
 	return nil
 }

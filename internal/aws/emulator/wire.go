@@ -49,13 +49,36 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		attempt:      attemptOf(r),
 		at:           e.now(),
 	}
+	arrived := time.Now()
 	answer, struck, err := e.serve(c, w, r)
 	e.seen.add(c, struck, err)
 	if struck != nil && struck.drop {
 		dropConnection(w)
 		return
 	}
+	awaitLatency(r, arrived)
 	e.write(w, c, answer, err)
+}
+
+// latency is how long an answer takes at least, once the request has come. Amazon's take many times that.
+//
+// Without it the Go SDK fails about one answer in a hundred: the first thing it does with an answer is to
+// close the request's body, and smithy-go (v1.28.8, safeWriteToReadCloser.WriteTo) then tells a transport
+// that is still checking for the body's end of an error, upon which that closes the connection under the
+// answer. That check takes microseconds, so only a server nearby can be too fast for it.
+const latency = 2 * time.Millisecond
+
+// awaitLatency returns when the request has had its time, or its client has gone away.
+func awaitLatency(r *http.Request, arrived time.Time) {
+	if r.Context().Value(http.ServerContextKey) == nil {
+		return // called directly: there is no connection
+	}
+	rest := time.NewTimer(latency - time.Since(arrived))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-r.Context().Done():
+	}
 }
 
 // serve reads, checks and carries out a request. What it returns is what the client is to be told, unless a

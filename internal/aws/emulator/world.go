@@ -158,14 +158,9 @@ func (w *world) merge(d Directory) ([]record, error) {
 	case known.Region != d.Region:
 		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, d.Region)
 	}
-	users, err := newUsers(known, d.Users)
+	users, err := w.newUsers(known, d.Users)
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range users {
-		if _, ok := w.users[u.key()]; !ok {
-			records = append(records, u)
-		}
-	}
-	return records, nil
+	return append(records, users...), nil
 }

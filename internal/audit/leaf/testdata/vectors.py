@@ -110,7 +110,7 @@ def leaf(e):
         return obj(top)
     details = value({"map": e["details"]}, 1)
     b = obj(top + [("details", details)])
-    return b if len(b) <= 65535 else obj(top + [("details", trunc(details))])
+    return b if len(b) <= 65535 else obj(top + [("details", trunc(value({"map": e["details"]}, 1, 10**6)))])
 
 
 def writer_key(w):
@@ -162,6 +162,7 @@ CASES = {
     "one too deep": details(("d", {"nest": [5, S({"repeat": ["x", 5000]})]}), ("m", {"nest": [4, {"map": [["\u00e9", {"int": "9007199254740992"}]]}]})),
     "far too deep": details(("d", {"nest": [200, S("bottom")]})),
     "details too large": details(*[("k%02d" % i, S({"repeat": ["\u0000", 1000]})) for i in range(12)]),
+    "details too large and too deep": details(("d", {"nest": [9, S("bottom")]}), *[("k%02d" % i, S({"repeat": ["\u0000", 1000]})) for i in range(12)]),
     "one long name": details(({"repeat": ["n", 70000]}, S("x"))),
     "one megabyte": details(("s", S({"repeat": ["0123456789abcdef", 65536]})), ("ok", {"bool": True})),
     "texts from outside": {"req": {"hex": "72ff00e28222"}, "code": "a\nb", "actor": {"type": "user", "id": {"hex": "eda080"}, "role": "\u00e9"},

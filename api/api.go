@@ -1,0 +1,342 @@
+// Package api is the wire: what requests and answers look like, and nothing that they do.
+package api
+
+import "time"
+
+// Money is an exact amount: a decimal string with six decimals.
+type Money struct {
+	Amount   string `json:"amount" example:"12.345600" doc:"Decimal with six decimals"`
+	Currency string `json:"currency" enum:"USD"`
+}
+
+// WorkspaceCreate asks for a WorkSpace. Fields that are left out follow the blueprint.
+type WorkspaceCreate struct {
+	Blueprint              string            `json:"blueprint" minLength:"1" maxLength:"200" example:"backend/go-dev" doc:"A blueprint: name, team/name, either with @version, or an id"`
+	BundleType             string            `json:"bundle_type,omitempty" enum:"STANDARD,PERFORMANCE,POWER,POWERPRO,GRAPHICS_G4DN,GRAPHICSPRO_G4DN" doc:"Size; the blueprint's default when left out"`
+	OperatingSystem        string            `json:"operating_system,omitempty" maxLength:"64" example:"WINDOWS"`
+	ServiceType            string            `json:"service_type,omitempty" enum:"WORKSPACES_PERSONAL,WORKSPACES_APPLICATIONS"`
+	RunningMode            string            `json:"running_mode,omitempty" enum:"AUTO_STOP,ALWAYS_ON"`
+	Region                 string            `json:"region,omitempty" maxLength:"32" example:"us-east-1"`
+	Project                string            `json:"project,omitempty" maxLength:"64" doc:"A project of your team, by id or name; its cost centre pays"`
+	Name                   string            `json:"name,omitempty" maxLength:"63"`
+	Tags                   map[string]string `json:"tags,omitempty" maxProperties:"40"`
+	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty" doc:"Idle timeout in steps of 60 minutes; AUTO_STOP only"`
+	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
+}
+
+// WorkspaceUpdate changes a WorkSpace in place. Fields that are left out stay.
+type WorkspaceUpdate struct {
+	Name                   *string           `json:"name,omitempty" maxLength:"63"`
+	Tags                   map[string]string `json:"tags,omitempty" maxProperties:"40" doc:"Replaces all tags"`
+	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty"`
+	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
+}
+
+// Workspace is a WorkSpace as it is.
+type Workspace struct {
+	ID                     string            `json:"id" example:"ws_01jd8x5qf8e2x9v7m3k4n5p6q7"`
+	Name                   string            `json:"name"`
+	UserID                 string            `json:"user_id"`
+	UserName               string            `json:"user_name" doc:"The directory user it was made for"`
+	TeamID                 string            `json:"team_id"`
+	ProjectID              string            `json:"project_id,omitempty"`
+	CostCentre             string            `json:"cost_centre"`
+	Blueprint              string            `json:"blueprint" example:"backend/go-dev@3"`
+	BlueprintVersionID     string            `json:"blueprint_version_id"`
+	ServiceType            string            `json:"service_type"`
+	BundleType             string            `json:"bundle_type"`
+	OperatingSystem        string            `json:"operating_system"`
+	RunningMode            string            `json:"running_mode"`
+	Region                 string            `json:"region"`
+	DirectoryID            string            `json:"directory_id"`
+	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty"`
+	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
+	Tags                   map[string]string `json:"tags"`
+	State                  string            `json:"state" enum:"PENDING,AVAILABLE,STARTING,STOPPING,STOPPED,REBOOTING,REBUILDING,RESTORING,UPDATING,IMPAIRED,MAINTENANCE,SUSPENDED,TERMINATING,TERMINATED,FAILED,CONFLICT" doc:"What is seen"`
+	StateReason            string            `json:"state_reason"`
+	Desired                string            `json:"desired" enum:"AVAILABLE,STOPPED,TERMINATED" doc:"What is wanted"`
+	ErrorCode              string            `json:"error_code,omitempty"`
+	ErrorMessage           string            `json:"error_message,omitempty"`
+	ProviderID             string            `json:"provider_id,omitempty" example:"ws-8k2jf9x1q" doc:"Amazon's id"`
+	CostToDate             Money             `json:"cost_to_date" doc:"Exact up to this second, at the prices of the price book"`
+	Version                int64             `json:"version"`
+	CreatedAt              time.Time         `json:"created_at"`
+	UpdatedAt              time.Time         `json:"updated_at"`
+	AvailableAt            *time.Time        `json:"available_at,omitempty"`
+	TerminatedAt           *time.Time        `json:"terminated_at,omitempty"`
+}
+
+// Estimate is what a WorkSpace will cost, as far as it can be said beforehand.
+type Estimate struct {
+	MonthlyFee       Money `json:"monthly_fee" doc:"The fixed fee of a whole month"`
+	FirstFee         Money `json:"first_fee" doc:"The fixed fee of the rest of this month"`
+	Hourly           Money `json:"hourly" doc:"While running; zero for ALWAYS_ON"`
+	Reserved         Money `json:"reserved" doc:"What is reserved in the budgets: the first fee and one lease of running time"`
+	LeaseHours       int64 `json:"lease_hours"`
+	BreakEvenMinutes int64 `json:"break_even_minutes,omitempty" doc:"Running time a month above which ALWAYS_ON is cheaper"`
+}
+
+// BudgetEffect is what a request did, or would do, to one budget.
+type BudgetEffect struct {
+	Scope     string `json:"scope"`
+	ScopeID   string `json:"scope_id"`
+	Limit     Money  `json:"limit"`
+	Settled   Money  `json:"settled"`
+	Held      Money  `json:"held"`
+	Available Money  `json:"available"`
+}
+
+// WorkspaceAdmitted is the answer to a request for a WorkSpace.
+type WorkspaceAdmitted struct {
+	Workspace Workspace      `json:"workspace"`
+	Estimate  Estimate       `json:"estimate"`
+	Budgets   []BudgetEffect `json:"budgets" nullable:"false"`
+	DryRun    bool           `json:"dry_run" doc:"True: nothing was made or reserved"`
+}
+
+// WorkspaceList is a page of WorkSpaces.
+type WorkspaceList struct {
+	Items      []Workspace `json:"items" nullable:"false"`
+	NextCursor string      `json:"next_cursor,omitempty"`
+}
+
+// WorkspaceEvent is one thing that happened to a WorkSpace.
+type WorkspaceEvent struct {
+	Version   int64          `json:"version"`
+	At        time.Time      `json:"at"`
+	ActorID   string         `json:"actor_id"`
+	Kind      string         `json:"kind"`
+	FromState string         `json:"from_state"`
+	ToState   string         `json:"to_state"`
+	Reason    string         `json:"reason"`
+	Details   map[string]any `json:"details"`
+}
+
+// WorkspaceEventList is a page of events.
+type WorkspaceEventList struct {
+	Items      []WorkspaceEvent `json:"items" nullable:"false"`
+	NextCursor string           `json:"next_cursor,omitempty"`
+}
+
+// UserCreate adds a person.
+type UserCreate struct {
+	UserName            string     `json:"user_name" minLength:"1" maxLength:"63" doc:"The name in the directory"`
+	DisplayName         string     `json:"display_name" minLength:"1" maxLength:"200"`
+	Email               string     `json:"email" format:"email" maxLength:"254"`
+	Team                string     `json:"team" minLength:"1" maxLength:"64" doc:"Id or name"`
+	Role                string     `json:"role" enum:"engineer,contractor,team_lead,finance,auditor,admin"`
+	CredentialExpiresAt *time.Time `json:"credential_expires_at,omitempty" doc:"When access ends; required for contractors"`
+}
+
+// User is a person.
+type User struct {
+	ID                  string     `json:"id"`
+	UserName            string     `json:"user_name"`
+	DisplayName         string     `json:"display_name"`
+	Email               string     `json:"email"`
+	TeamID              string     `json:"team_id"`
+	Team                string     `json:"team"`
+	Role                string     `json:"role"`
+	CredentialExpiresAt *time.Time `json:"credential_expires_at,omitempty"`
+	CreatedAt           time.Time  `json:"created_at"`
+	DeactivatedAt       *time.Time `json:"deactivated_at,omitempty"`
+}
+
+// UserList is a page of users.
+type UserList struct {
+	Items      []User `json:"items" nullable:"false"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// UserDeactivated says what became of a person's things.
+type UserDeactivated struct {
+	User       User   `json:"user"`
+	HandedOver int    `json:"handed_over" doc:"How many WorkSpaces went to the team's lead"`
+	HandedTo   string `json:"handed_to,omitempty" doc:"The lead's user id; empty when the team has no lead"`
+}
+
+// Me is who is signed in.
+type Me struct {
+	User               User     `json:"user"`
+	AllowedBundleTypes []string `json:"allowed_bundle_types" nullable:"false"`
+}
+
+// TeamCreate adds a team.
+type TeamCreate struct {
+	Name       string `json:"name" minLength:"1" maxLength:"63"`
+	CostCentre string `json:"cost_centre" minLength:"1" maxLength:"63"`
+}
+
+// Team is a team.
+type Team struct {
+	ID            string     `json:"id"`
+	Name          string     `json:"name"`
+	CostCentre    string     `json:"cost_centre"`
+	CreatedAt     time.Time  `json:"created_at"`
+	DeactivatedAt *time.Time `json:"deactivated_at,omitempty"`
+}
+
+// TeamList is a page of teams.
+type TeamList struct {
+	Items      []Team `json:"items" nullable:"false"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// ProjectCreate adds a project.
+type ProjectCreate struct {
+	Name       string `json:"name" minLength:"1" maxLength:"63"`
+	Team       string `json:"team" minLength:"1" maxLength:"64" doc:"Id or name"`
+	CostCentre string `json:"cost_centre" minLength:"1" maxLength:"63" doc:"Who pays"`
+}
+
+// Project is a project.
+type Project struct {
+	ID            string     `json:"id"`
+	Name          string     `json:"name"`
+	TeamID        string     `json:"team_id"`
+	Team          string     `json:"team"`
+	CostCentre    string     `json:"cost_centre"`
+	CreatedAt     time.Time  `json:"created_at"`
+	DeactivatedAt *time.Time `json:"deactivated_at,omitempty"`
+}
+
+// ProjectList is a page of projects.
+type ProjectList struct {
+	Items      []Project `json:"items" nullable:"false"`
+	NextCursor string    `json:"next_cursor,omitempty"`
+}
+
+// TokenCreate makes a token.
+type TokenCreate struct {
+	Name          string `json:"name" minLength:"1" maxLength:"100"`
+	LifetimeHours int    `json:"lifetime_hours,omitempty" minimum:"1" maximum:"8784" doc:"720 when left out"`
+	User          string `json:"user,omitempty" maxLength:"64" doc:"For whom, by id or name; yourself when left out. Admins only"`
+}
+
+// Token is a credential without its secret.
+type Token struct {
+	ID         string     `json:"id"`
+	UserID     string     `json:"user_id"`
+	Name       string     `json:"name"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  time.Time  `json:"expires_at"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
+}
+
+// TokenCreated is a new token with its secret, which is shown this once and in no repeated answer.
+type TokenCreated struct {
+	Token  Token  `json:"token"`
+	Secret string `json:"secret,omitempty"`
+}
+
+// TokenList is a page of tokens.
+type TokenList struct {
+	Items      []Token `json:"items" nullable:"false"`
+	NextCursor string  `json:"next_cursor,omitempty"`
+}
+
+// Blueprint is a template with its active version.
+type Blueprint struct {
+	ID                     string    `json:"id"`
+	Ref                    string    `json:"ref" example:"backend/go-dev" doc:"How to name it when launching"`
+	Name                   string    `json:"name"`
+	TeamID                 string    `json:"team_id,omitempty" doc:"Empty: public"`
+	Description            string    `json:"description"`
+	ActiveVersion          int       `json:"active_version"`
+	VersionID              string    `json:"version_id"`
+	Digest                 string    `json:"digest" doc:"SHA-256 of the canonical definition"`
+	OperatingSystem        string    `json:"operating_system"`
+	BundleTypes            []string  `json:"bundle_types" nullable:"false"`
+	DefaultBundleType      string    `json:"default_bundle_type"`
+	RunningMode            string    `json:"running_mode"`
+	AutoStopTimeoutMinutes int       `json:"auto_stop_timeout_minutes,omitempty"`
+	MaxLifetimeDays        int       `json:"max_lifetime_days,omitempty"`
+	Software               []string  `json:"software" nullable:"false"`
+	UpdatedAt              time.Time `json:"updated_at"`
+}
+
+// BlueprintList is a page of blueprints.
+type BlueprintList struct {
+	Items      []Blueprint `json:"items" nullable:"false"`
+	NextCursor string      `json:"next_cursor,omitempty"`
+}
+
+// CostGroup is one group's cost.
+type CostGroup struct {
+	Key     string `json:"key" doc:"Id of the user, team, project or WorkSpace, or the cost centre; empty: none"`
+	Name    string `json:"name,omitempty"`
+	Settled Money  `json:"settled" doc:"In immutable records"`
+	Open    Money  `json:"open" doc:"Running and not settled yet, up to this second"`
+	Total   Money  `json:"total"`
+}
+
+// CostSummary is the cost of a range by group.
+type CostSummary struct {
+	From    time.Time   `json:"from"`
+	To      time.Time   `json:"to"`
+	AsOf    time.Time   `json:"as_of" doc:"The figures are exact for this instant"`
+	GroupBy string      `json:"group_by"`
+	Total   Money       `json:"total"`
+	Items   []CostGroup `json:"items" nullable:"false"`
+}
+
+// BudgetSet makes or changes a budget.
+type BudgetSet struct {
+	Amount         string `json:"amount" minLength:"1" maxLength:"24" example:"400.00" doc:"USD a month; zero admits nothing"`
+	WarningPercent int    `json:"warning_percent,omitempty" minimum:"1" maximum:"99" doc:"80 when left out"`
+	Enforcement    string `json:"enforcement,omitempty" enum:"block,block_and_stop,warn"`
+	AcceptOverrun  bool   `json:"accept_overrun,omitempty" doc:"Allow a limit below what is spent or reserved already"`
+}
+
+// Budget is a budget with its balance this month.
+type Budget struct {
+	ID              string     `json:"id"`
+	Scope           string     `json:"scope" enum:"ORGANISATION,TEAM,PROJECT,USER"`
+	ScopeID         string     `json:"scope_id"`
+	Name            string     `json:"name,omitempty"`
+	Amount          Money      `json:"amount"`
+	WarningPercent  int        `json:"warning_percent"`
+	Enforcement     string     `json:"enforcement"`
+	PeriodStart     time.Time  `json:"period_start"`
+	PeriodEnd       time.Time  `json:"period_end"`
+	Settled         Money      `json:"settled" doc:"Spent"`
+	Held            Money      `json:"held" doc:"Reserved for what runs or may start"`
+	Available       Money      `json:"available"`
+	Overrun         Money      `json:"overrun" doc:"Beyond the limit, by outside causes"`
+	ConsumedPercent int64      `json:"consumed_percent" doc:"Spent and reserved, of the limit"`
+	WarnedAt        *time.Time `json:"warned_at,omitempty"`
+	ExhaustedAt     *time.Time `json:"exhausted_at,omitempty"`
+	Version         int64      `json:"version"`
+}
+
+// BudgetList is a page of budgets.
+type BudgetList struct {
+	Items      []Budget `json:"items" nullable:"false"`
+	NextCursor string   `json:"next_cursor,omitempty"`
+}
+
+// AuditEntry is one record of the audit log.
+type AuditEntry struct {
+	ID           string         `json:"id"`
+	Timestamp    time.Time      `json:"timestamp"`
+	UserID       string         `json:"user_id"`
+	ActorType    string         `json:"actor_type"`
+	Action       string         `json:"action"`
+	ResourceType string         `json:"resource_type"`
+	ResourceID   string         `json:"resource_id"`
+	Result       string         `json:"result" enum:"success,refused,failed"`
+	Code         string         `json:"code,omitempty"`
+	Interface    string         `json:"interface"`
+	RequestID    string         `json:"request_id,omitempty"`
+	SourceIP     string         `json:"source_ip,omitempty"`
+	UserAgent    string         `json:"user_agent,omitempty"`
+	Details      map[string]any `json:"details"`
+	LeafHash     string         `json:"leaf_hash" doc:"RFC 6962 hash of the entry's canonical bytes"`
+}
+
+// AuditEntryList is a page of audit entries, newest first.
+type AuditEntryList struct {
+	Items      []AuditEntry `json:"items" nullable:"false"`
+	NextCursor string       `json:"next_cursor,omitempty"`
+}

@@ -1,0 +1,176 @@
+// Package desktop makes and keeps Amazon WorkSpaces: it is what stands behind workspace.Provider, and the only code
+// that knows Amazon's API for them.
+//
+// It never sends a request again that may have had an effect. A refusal for going too fast is the one answer after which
+// that is certain, so it is the one that is met with another attempt; what follows from everything else is decided by
+// the caller, who looks first.
+package desktop
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/workspaces"
+	"golang.org/x/time/rate"
+
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+const (
+	// httpTimeout bounds one attempt, from connecting to the last byte of the answer.
+	httpTimeout = 10 * time.Second
+	// Amazon's own limits for an account in a Region; above them it throttles.
+	amazonRate  = 2 // calls a second
+	amazonBurst = 5
+	// batchSize is how many WorkSpaces Amazon takes in one request.
+	batchSize = 25
+)
+
+// Config says how to reach Amazon.
+type Config struct {
+	Endpoint      string  // where the API is; "" is Amazon
+	RatePerSecond float64 // attempts a second in each Region; 0 is Amazon's limit, 2
+	Burst         int     // attempts that may come at once; 0 is Amazon's limit, 5
+	// Origin names this installation. WorkSpaces that carry another's name, or none, are strangers.
+	Origin string
+	Logger *slog.Logger // nil is slog.Default()
+	// AWS brings credentials and the HTTP client; LoadAWS makes one. Its Region, retryer and number of attempts are not
+	// used. A timeout of 10 s is put on its HTTP client unless it has one, and redirects are not followed.
+	AWS aws.Config
+	// Observe hears of every call when it is over; nil is nobody. It is called from many goroutines.
+	Observe func(Call)
+}
+
+// Call is a call of Amazon's API that is over, with all its attempts.
+type Call struct {
+	Operation string // Amazon's name, such as "CreateWorkspaces"
+	Region    string
+	Outcome   string        // "ok", or the class of the error: "throttled", "ambiguous", …
+	Took      time.Duration // with the wait for its turn
+}
+
+// Provider is Amazon WorkSpaces. It is safe for concurrent use.
+type Provider struct {
+	cfg Config
+	aws aws.Config
+
+	mu      sync.Mutex
+	regions map[string]*region
+}
+
+var _ workspace.Provider = (*Provider)(nil)
+
+// region is what is kept for one of Amazon's Regions.
+type region struct {
+	name    string
+	client  *workspaces.Client
+	bundles *bundleList
+}
+
+// New makes a provider. It calls nobody yet.
+func New(cfg Config) *Provider {
+	if cfg.RatePerSecond == 0 {
+		cfg.RatePerSecond = amazonRate
+	}
+	if cfg.Burst == 0 {
+		cfg.Burst = amazonBurst
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Call) {}
+	}
+	shared := cfg.AWS.Copy()
+	shared.HTTPClient = sendOnce(shared.HTTPClient)
+	if shared.Credentials != nil {
+		shared.Credentials = knownCredentials{shared.Credentials}
+	}
+	return &Provider{cfg: cfg, aws: shared, regions: map[string]*region{}}
+}
+
+// sendOnce bounds a client in time and keeps it from following a redirect, which would send a request a second time.
+// net/http by itself repeats a POST only when not a byte of it was written.
+func sendOnce(client aws.HTTPClient) aws.HTTPClient {
+	var c http.Client
+	switch given := client.(type) {
+	case nil:
+		c.Transport = awshttp.NewBuildableClient().GetTransport()
+	case *awshttp.BuildableClient:
+		c.Transport, c.Timeout = given.GetTransport(), given.GetTimeout()
+	case *http.Client:
+		c = *given
+	default:
+		return client
+	}
+	if c.Timeout == 0 {
+		c.Timeout = httpTimeout
+	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &c
+}
+
+// region gives what is kept for a Region, made when it is first asked for.
+func (p *Provider) region(name string) *region {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, ok := p.regions[name]
+	if !ok {
+		// Amazon counts for the whole account. With several replicas this limiter is each one's own, and together they may
+		// exceed the limit; then Amazon throttles, which costs time and nothing else. A limiter shared by the replicas is
+		// to take this one's place.
+		limiter := rate.NewLimiter(rate.Limit(p.cfg.RatePerSecond), p.cfg.Burst)
+		client := workspaces.NewFromConfig(p.aws, func(o *workspaces.Options) {
+			o.Region = name
+			if p.cfg.Endpoint != "" {
+				o.BaseEndpoint = aws.String(p.cfg.Endpoint)
+			}
+			o.Retryer = retryer{limiter}
+			o.RetryMaxAttempts = 0 // what the environment says would be put around our retryer
+		})
+		r = &region{name: name, client: client, bundles: newBundleList()}
+		p.regions[name] = r
+	}
+	return r
+}
+
+// call runs one operation and gives its failure a class.
+func (p *Provider) call(ctx context.Context, r *region, operation string, do func(*workspaces.Client) error) error {
+	began := time.Now()
+	err := do(r.client)
+	outcome := "ok"
+	if err != nil {
+		failure := failureOf(ctx, err)
+		if failure.unknown {
+			p.cfg.Logger.WarnContext(ctx, "Amazon answered with a code that is not known",
+				"operation", operation, "region", r.name, "code", failure.Code, "message", failure.Message)
+		}
+		outcome, err = className(failure.Class), &failure.ProviderError
+	}
+	p.cfg.Observe(Call{Operation: operation, Region: r.name, Outcome: outcome, Took: time.Since(began)})
+	return err
+}
+
+// pages asks for page after page until there is no token for another. Only the token tells: a page may be empty and not
+// the last.
+func pages(ask func(token *string) (next *string, err error)) error {
+	var token *string
+	for {
+		next, err := ask(token)
+		if err != nil {
+			return err
+		}
+		if aws.ToString(next) == "" {
+			return nil
+		}
+		if token != nil && *token == *next {
+			return refused(workspace.Ambiguous, codeUnclear, "Amazon's list does not come to an end")
+		}
+		token = next
+	}
+}

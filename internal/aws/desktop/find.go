@@ -1,0 +1,121 @@
+package desktop
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/workspaces"
+	"github.com/aws/aws-sdk-go-v2/service/workspaces/types"
+
+	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+// The tags by which a WorkSpace is known again. Amazon has no other place for them.
+const (
+	tagWorkSpace = "forge:workspace-id"
+	tagOrigin    = "forge:origin"
+	tagAttempt   = "forge:attempt"
+)
+
+// Find lists the WorkSpaces of a user in a directory. Those of this installation have their intent; all others have
+// none and are strangers.
+//
+// WorkSpaces of this installation that are TERMINATING or TERMINATED are left out: one that was is not a stranger to the
+// one that is to take its place. Until Amazon has cleared it away, Create answers Exists. Left out as well are those
+// whose tags cannot be found, for Amazon is about to show them or about to forget them.
+func (p *Provider) Find(ctx context.Context, region, directory, user string) ([]workspace.Observation, error) {
+	r := p.region(region)
+	shown, err := p.list(ctx, r, workspaces.DescribeWorkspacesInput{DirectoryId: aws.String(directory), UserName: aws.String(user)})
+	if err != nil {
+		return nil, err
+	}
+	var found []workspace.Observation
+	for i := range shown {
+		tags, err := p.tags(ctx, r, aws.ToString(shown[i].WorkspaceId))
+		if is(err, workspace.Gone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		o := observation(&shown[i])
+		if origin, ok := tags[tagOrigin]; ok && origin == p.cfg.Origin {
+			o.Intent = id.WorkSpace(tags[tagWorkSpace])
+		}
+		leaving := shown[i].State == types.WorkspaceStateTerminating || shown[i].State == types.WorkspaceStateTerminated
+		if leaving && o.Intent != "" {
+			continue
+		}
+		found = append(found, o)
+	}
+	return found, nil
+}
+
+// Describe observes WorkSpaces by id, at most 25. Intents are not read, which would take a call for each: who has an id
+// has had the intent.
+func (p *Provider) Describe(ctx context.Context, region string, ids []string) (map[string]workspace.Observation, error) {
+	if len(ids) > batchSize {
+		return nil, refused(workspace.Rejected, codeTooMany, fmt.Sprintf("%d WorkSpaces cannot be described at once", len(ids)))
+	}
+	found := map[string]workspace.Observation{}
+	if len(ids) == 0 {
+		return found, nil // Amazon would show everything
+	}
+	shown, err := p.list(ctx, p.region(region), workspaces.DescribeWorkspacesInput{WorkspaceIds: ids})
+	if err != nil {
+		return nil, err
+	}
+	for i := range shown {
+		o := observation(&shown[i])
+		found[o.ProviderID] = o
+	}
+	return found, nil
+}
+
+// list reads all pages of a question. A page that cannot be had fails it, so that nothing is taken for absent that was
+// only not shown.
+func (p *Provider) list(ctx context.Context, r *region, in workspaces.DescribeWorkspacesInput) ([]types.Workspace, error) {
+	var shown []types.Workspace
+	err := pages(func(token *string) (next *string, err error) {
+		in.NextToken = token
+		err = p.call(ctx, r, "DescribeWorkspaces", func(c *workspaces.Client) error {
+			out, err := c.DescribeWorkspaces(ctx, &in)
+			if err == nil {
+				shown, next = append(shown, out.Workspaces...), out.NextToken
+			}
+			return err
+		})
+		return next, err
+	})
+	return shown, err
+}
+
+func (p *Provider) tags(ctx context.Context, r *region, providerID string) (map[string]string, error) {
+	tags := map[string]string{}
+	err := p.call(ctx, r, "DescribeTags", func(c *workspaces.Client) error {
+		out, err := c.DescribeTags(ctx, &workspaces.DescribeTagsInput{ResourceId: aws.String(providerID)})
+		if err != nil {
+			return err
+		}
+		for _, t := range out.TagList {
+			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		}
+		return nil
+	})
+	return tags, err
+}
+
+func observation(w *types.Workspace) workspace.Observation {
+	o := workspace.Observation{
+		ProviderID:   aws.ToString(w.WorkspaceId),
+		State:        string(w.State),
+		ErrorCode:    aws.ToString(w.ErrorCode),
+		ErrorMessage: aws.ToString(w.ErrorMessage),
+	}
+	if has := w.WorkspaceProperties; has != nil && has.RunningMode == types.RunningModeAutoStop {
+		o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))
+	}
+	return o
+}

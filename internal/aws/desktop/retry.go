@@ -1,0 +1,58 @@
+package desktop
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go"
+	"golang.org/x/time/rate"
+
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+const (
+	maxAttempts = 3
+	// firstDelay is the most that is waited before the second attempt; it doubles for each further one.
+	firstDelay = 500 * time.Millisecond
+)
+
+// retryer sends again only what Amazon has throttled, and makes every attempt wait for its turn. The SDK's own would
+// also send again after a dropped connection or an HTTP 500, and CreateWorkspaces has no token to make that harmless.
+type retryer struct{ limiter *rate.Limiter }
+
+var _ aws.RetryerV2 = retryer{}
+
+// errNoTurn says that the turn would come after the deadline. Nothing was sent.
+var errNoTurn = errors.New("desktop: too many calls are waiting for their turn")
+
+func (r retryer) IsErrorRetryable(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && classOf(api.ErrorCode(), workspace.Ambiguous) == workspace.Throttled
+}
+
+func (retryer) MaxAttempts() int { return maxAttempts }
+
+// RetryDelay is anywhere up to a bound: clients that were throttled together must not come back together.
+func (retryer) RetryDelay(attempt int, _ error) (time.Duration, error) {
+	most := firstDelay << min(max(attempt-1, 0), maxAttempts)
+	return rand.N(most), nil //nolint:gosec // jitter
+}
+
+// GetAttemptToken is called before each attempt.
+func (r retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
+	if err := r.limiter.Wait(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, errNoTurn
+	}
+	return release, nil
+}
+
+func (retryer) GetRetryToken(context.Context, error) (func(error) error, error) { return release, nil }
+func (retryer) GetInitialToken() func(error) error                              { return release }
+
+func release(error) error { return nil }

@@ -1,0 +1,302 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/robco-forge/forge/api"
+	"github.com/robco-forge/forge/internal/actor"
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/audit/leaf"
+	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/budget"
+	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/cost"
+	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/people"
+	"github.com/robco-forge/forge/internal/policy"
+)
+
+func (s *Server) moneyRoutes() {
+	route(s, http.MethodGet, "/blueprints", "list-blueprints", "What your team may launch from", "Blueprints", http.StatusOK, s.listBlueprints)
+	route(s, http.MethodGet, "/costs/summary", "summarise-costs", "Cost by group, exact to this second", "Costs", http.StatusOK, s.summariseCosts)
+	route(s, http.MethodGet, "/budgets", "list-budgets", "Budgets with their balances", "Budgets", http.StatusOK, s.listBudgets)
+	route(s, http.MethodPut, "/budgets/{scope}/{scope_id}", "set-budget", "Make or change a budget", "Budgets", http.StatusOK, s.setBudget)
+}
+
+func (s *Server) listBlueprints(ctx context.Context, in *struct{ Page }) (*struct{ Body api.BlueprintList }, error) {
+	after, err := in.after("blueprints")
+	if err != nil {
+		return nil, err
+	}
+	a := actor.From(ctx)
+	if policy.ReachOf(a, policy.BlueprintRead) == policy.None {
+		return nil, s.refused(ctx, policy.BlueprintRead)
+	}
+	found, err := blueprint.List(ctx, s.audit.Pool(), a, after, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	found, next := cut(found, in.Limit, "blueprints", func(b blueprint.Listed) string { return string(b.ID) })
+	return &struct{ Body api.BlueprintList }{api.BlueprintList{NextCursor: next, Items: mapped(found, func(b blueprint.Listed) api.Blueprint {
+		d := b.Version.Definition
+		v := api.Blueprint{
+			ID: string(b.ID), Ref: b.Ref(), Name: b.Name, Description: b.Description, ActiveVersion: b.ActiveVersion, VersionID: string(b.Version.ID),
+			Digest: b.Version.Digest, OperatingSystem: d.OperatingSystem, BundleTypes: d.BundleTypes, DefaultBundleType: d.DefaultBundleType,
+			RunningMode: d.RunningMode, AutoStopTimeoutMinutes: d.AutoStopTimeoutMinutes, MaxLifetimeDays: d.MaxLifetimeDays,
+			Software: append([]string{}, d.Software...), UpdatedAt: b.UpdatedAt,
+		}
+		if b.TeamID != nil {
+			v.TeamID = string(*b.TeamID)
+		}
+		return v
+	})}}, nil
+}
+
+func (s *Server) summariseCosts(ctx context.Context, in *struct {
+	GroupBy string    `query:"group_by" enum:"user,team,project,cost_centre,workspace" default:"workspace"`
+	From    time.Time `query:"from" doc:"The beginning of this month when left out"`
+	To      time.Time `query:"to" doc:"The end of this month when left out"`
+},
+) (*struct{ Body api.CostSummary }, error) {
+	a, now := actor.From(ctx), s.audit.Clock()()
+	q := cost.Query{From: in.From.UTC(), To: in.To.UTC(), GroupBy: in.GroupBy}
+	if in.From.IsZero() {
+		q.From = clock.StartOfMonth(now)
+	}
+	if in.To.IsZero() {
+		q.To = clock.StartOfNextMonth(now)
+	}
+	switch policy.ReachOf(a, policy.CostRead) {
+	case policy.Any:
+	case policy.Team:
+		q.Team = a.Team
+	case policy.Own:
+		q.User = a.User
+	case policy.None:
+		return nil, s.refused(ctx, policy.CostRead)
+	}
+	sums, err := cost.Summarise(ctx, s.audit.Pool(), q, now)
+	if err != nil {
+		return nil, err
+	}
+	// Whoever reads what others cost is on record.
+	if q.User == "" {
+		if err := s.audit.Note(ctx, audit.Event{Action: string(policy.CostRead), ResourceType: "cost", Details: map[string]any{
+			"group_by": q.GroupBy, "from": q.From.Format(time.RFC3339), "to": q.To.Format(time.RFC3339), "team_id": string(q.Team),
+		}}); err != nil {
+			return nil, err
+		}
+	}
+	names, err := people.Names(ctx, s.audit.Pool(), mapped(sums, func(g cost.Sum) string { return g.Key }))
+	if err != nil {
+		return nil, err
+	}
+	var total money.USD
+	items := mapped(sums, func(g cost.Sum) api.CostGroup {
+		total += g.Total()
+		return api.CostGroup{Key: g.Key, Name: names[g.Key], Settled: usd(g.Settled), Open: usd(g.Open), Total: usd(g.Total())}
+	})
+	return &struct{ Body api.CostSummary }{api.CostSummary{From: q.From, To: q.To, AsOf: now, GroupBy: q.GroupBy, Total: usd(total), Items: items}}, nil
+}
+
+func budgetView(b budget.Budget, names map[string]string) api.Budget {
+	v := api.Budget{
+		ID: string(b.ID), Scope: string(b.Scope), ScopeID: b.ScopeID, Name: names[b.ScopeID], Amount: usd(b.Amount), WarningPercent: b.WarningPercent,
+		Enforcement: string(b.Enforcement), PeriodStart: b.PeriodStart, PeriodEnd: b.PeriodEnd, Settled: usd(b.Settled), Held: usd(b.Held),
+		Available: usd(b.Available()), Overrun: usd(b.Overrun), WarnedAt: b.WarnedAt, ExhaustedAt: b.ExhaustedAt, Version: b.Version,
+	}
+	if b.Limit > 0 {
+		v.ConsumedPercent = int64((b.Settled + b.Held).Share(100, int64(b.Limit)))
+	}
+	return v
+}
+
+func (s *Server) listBudgets(ctx context.Context, in *struct{ Page }) (*struct{ Body api.BudgetList }, error) {
+	after, err := in.after("budgets")
+	if err != nil {
+		return nil, err
+	}
+	a, pool := actor.From(ctx), s.audit.Pool()
+	v := budget.View{Users: []string{string(a.User)}}
+	switch policy.ReachOf(a, policy.BudgetRead) {
+	case policy.Any:
+		v.All = true
+	case policy.Team:
+		v.Teams = []string{string(a.Team)}
+		if v.Users, v.Projects, err = people.Members(ctx, pool, a.Team); err != nil {
+			return nil, err
+		}
+	case policy.Own:
+		v.Teams = []string{string(a.Team)} // an engineer sees why the team's money refuses them
+	case policy.None:
+		return nil, s.refused(ctx, policy.BudgetRead)
+	}
+	found, err := budget.List(ctx, pool, v, s.audit.Clock()(), after, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	found, next := cut(found, in.Limit, "budgets", func(b budget.Budget) string { return string(b.ID) })
+	names, err := people.Names(ctx, pool, mapped(found, func(b budget.Budget) string { return b.ScopeID }))
+	if err != nil {
+		return nil, err
+	}
+	return &struct{ Body api.BudgetList }{api.BudgetList{Items: mapped(found, func(b budget.Budget) api.Budget { return budgetView(b, names) }), NextCursor: next}}, nil
+}
+
+func (s *Server) setBudget(ctx context.Context, in *struct {
+	Scope   budget.Scope `path:"scope" enum:"ORGANISATION,TEAM,PROJECT,USER"`
+	ScopeID string       `path:"scope_id" maxLength:"64" doc:"Id or name; organisation for the organisation"`
+	IfMatch
+	Body api.BudgetSet
+},
+) (*Answer[api.Budget], error) {
+	version, err := in.version()
+	if err != nil {
+		return nil, err
+	}
+	var out *Answer[api.Budget]
+	what := audit.Intent{Action: string(policy.BudgetSet), ResourceType: "budget", ResourceID: string(in.Scope) + ":" + in.ScopeID}
+	err = s.audit.Change(ctx, what, func(tx *audit.Tx) error {
+		amount, err := money.Parse(in.Body.Amount)
+		if err != nil {
+			return budget.ErrAmount.Sayf("%v", err)
+		}
+		set := budget.Setting{
+			Scope: in.Scope, Amount: amount, WarningPercent: in.Body.WarningPercent, Enforcement: budget.Enforcement(in.Body.Enforcement),
+			AcceptOverrun: in.Body.AcceptOverrun, IfVersion: version,
+		}
+		var team id.Team
+		var owner id.User
+		if set.ScopeID, team, owner, err = scopeOf(ctx, tx, in.Scope, in.ScopeID); err != nil {
+			return err
+		}
+		if !policy.Allows(tx.Actor, policy.BudgetRead, owner, team) {
+			return people.ErrUserNotFound.Sayf("there is no such %s, or it is not yours to see", in.Scope)
+		}
+		// A lead sets the members' budgets; the team's own, its projects' and the organisation's are finance's.
+		member := team
+		if in.Scope != budget.User {
+			member = ""
+		}
+		if err := policy.Require(tx.Actor, policy.BudgetSet, "", member); err != nil {
+			return err
+		}
+		if err := budget.MayLeadSet(ctx, tx, tx.Actor, set, team, tx.Now); err != nil {
+			return err
+		}
+		b, err := s.budgets.Set(ctx, tx, set)
+		if err != nil {
+			return err
+		}
+		names, err := people.Names(ctx, tx, []string{b.ScopeID})
+		out = &Answer[api.Budget]{Body: budgetView(b, names), ETag: etag(b.Version)}
+		return err
+	})
+	return out, err
+}
+
+// scopeOf finds what a budget is for: its id, its team, and its person.
+func scopeOf(ctx context.Context, tx *audit.Tx, scope budget.Scope, idOrName string) (string, id.Team, id.User, error) {
+	switch scope {
+	case budget.Organisation:
+		if idOrName != budget.OrganisationID {
+			return "", "", "", budget.ErrScope.Suggestf("the organisation's scope_id is %q", budget.OrganisationID)
+		}
+		return budget.OrganisationID, "", "", nil
+	case budget.Team:
+		t, err := people.FindTeam(ctx, tx, idOrName)
+		return string(t.ID), t.ID, "", err
+	case budget.Project:
+		p, err := people.FindProject(ctx, tx, idOrName)
+		return string(p.ID), p.TeamID, "", err
+	case budget.User:
+		u, err := people.FindUser(ctx, tx, idOrName)
+		return string(u.ID), u.TeamID, u.ID, err
+	}
+	return "", "", "", budget.ErrScope
+}
+
+func (s *Server) auditRoutes() {
+	route(s, http.MethodGet, "/audit/entries", "list-audit-entries", "Search the audit log, newest first", "Audit", http.StatusOK, s.listAudit)
+}
+
+func (s *Server) listAudit(ctx context.Context, in *struct {
+	Page
+	User         string    `query:"user" maxLength:"64" doc:"By id or user name"`
+	Action       string    `query:"action" maxLength:"100"`
+	ResourceType string    `query:"resource_type" maxLength:"100"`
+	ResourceID   string    `query:"resource_id" maxLength:"100"`
+	Result       string    `query:"result" enum:"success,refused,failed"`
+	From         time.Time `query:"from"`
+	To           time.Time `query:"to"`
+},
+) (*struct{ Body api.AuditEntryList }, error) {
+	after, err := in.after("audit")
+	if err != nil {
+		return nil, err
+	}
+	if policy.ReachOf(actor.From(ctx), policy.AuditRead) != policy.Any {
+		return nil, s.refused(ctx, policy.AuditRead)
+	}
+	f := audit.Filter{
+		UserID: in.User, ActionType: in.Action, ResourceType: in.ResourceType, ResourceID: in.ResourceID, Result: in.Result,
+		From: in.From, To: in.To, Limit: in.Limit + 1,
+	}
+	if after != "" {
+		if f.Before, f.BeforeID, err = auditCursor(after); err != nil {
+			return nil, err
+		}
+	}
+	if u, err := people.FindUser(ctx, s.audit.Pool(), in.User); in.User != "" && err == nil {
+		f.UserID = string(u.ID)
+	} else if err != nil && !errors.Is(err, people.ErrUserNotFound) && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, err
+	}
+	found, err := audit.Search(ctx, s.audit.Pool(), f)
+	if err != nil {
+		return nil, err
+	}
+	// The reading of the log is in the log, and says what was looked for.
+	if err := s.audit.Note(ctx, audit.Event{Action: string(policy.AuditRead), ResourceType: "audit", Details: map[string]any{
+		"user": f.UserID, "action": f.ActionType, "resource_type": f.ResourceType, "resource_id": f.ResourceID, "result": f.Result, "returned": min(len(found), in.Limit),
+	}}); err != nil {
+		return nil, err
+	}
+	found, next := cut(found, in.Limit, "audit", func(e audit.Entry) string { return e.Timestamp.UTC().Format(time.RFC3339Nano) + " " + e.ID.String() })
+	return &struct{ Body api.AuditEntryList }{api.AuditEntryList{Items: mapped(found, entryView), NextCursor: next}}, nil
+}
+
+func auditCursor(key string) (time.Time, uuid.UUID, error) {
+	const idLength = 36
+	if len(key) <= idLength+1 {
+		return time.Time{}, uuid.Nil, errCursor
+	}
+	at, err1 := time.Parse(time.RFC3339Nano, key[:len(key)-idLength-1])
+	entry, err2 := uuid.Parse(key[len(key)-idLength:])
+	if err1 != nil || err2 != nil {
+		return time.Time{}, uuid.Nil, errCursor
+	}
+	return at, entry, nil
+}
+
+func entryView(e audit.Entry) api.AuditEntry {
+	v := api.AuditEntry{
+		ID: e.ID.String(), Timestamp: e.Timestamp.UTC(), UserID: e.UserID, ActorType: e.ActorType, Action: e.ActionType, ResourceType: e.ResourceType,
+		ResourceID: e.ResourceID, Result: e.Result, Code: e.Code, Interface: e.Interface, RequestID: e.RequestID, Details: e.Details,
+		LeafHash: hexHash(leaf.Hash(e.Leaf)),
+	}
+	if e.SourceIP != nil {
+		v.SourceIP = *e.SourceIP
+	}
+	if e.UserAgent != nil {
+		v.UserAgent = *e.UserAgent
+	}
+	return v
+}
