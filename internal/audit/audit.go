@@ -2,9 +2,11 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -183,7 +185,11 @@ func (l *Log) refuse(ctx context.Context, in Intent, who actor.Actor, cause erro
 	if f.Kind == fault.Unavailable || f.Kind == fault.RateLimited {
 		return cause
 	}
-	e := entry{Event: Event{Action: in.Action, ResourceType: in.ResourceType, ResourceID: in.ResourceID, Details: f.Details}, code: f.Code, result: leaf.Refused}
+	details, err := plain(f.Details)
+	if err != nil {
+		return fmt.Errorf("recording a refusal (%w): %w", cause, err)
+	}
+	e := entry{Event: Event{Action: in.Action, ResourceType: in.ResourceType, ResourceID: in.ResourceID, Details: details}, code: f.Code, result: leaf.Refused}
 	if f.Kind == fault.Internal {
 		e.result = leaf.Failed
 	}
@@ -193,6 +199,43 @@ func (l *Log) refuse(ctx context.Context, in Intent, who actor.Actor, cause erro
 		return busy(fmt.Errorf("recording a refusal (%w): %w", cause, err))
 	}
 	return cause
+}
+
+// plain makes a fault's details, which may be any JSON, into what a leaf takes: whole numbers, and text for any other.
+func plain(details map[string]any) (map[string]any, error) {
+	if len(details) == 0 {
+		return nil, nil
+	}
+	raw, err := json.Marshal(details)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&out); err != nil {
+		return nil, err
+	}
+	return numbers(out).(map[string]any), nil
+}
+
+func numbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = numbers(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = numbers(e)
+		}
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		return v.String()
+	}
+	return v
 }
 
 func (l *Log) note(ctx context.Context, who actor.Actor, e entry) error {

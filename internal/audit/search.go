@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -92,6 +93,9 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 			return nil, fmt.Errorf("audit: entry %s does not decode: %w", entries[i].ID, err)
 		}
 		entries[i].Details, entries[i].Writer = decoded.Details, decoded.Writer.ID
+		if t := decoded.Truncated; t != nil {
+			entries[i].Details = map[string]any{"truncated": map[string]any{"len": t.Len, "sha256": hex.EncodeToString(t.SHA256[:])}}
+		}
 	}
 	return entries, nil
 }

@@ -275,7 +275,9 @@ func (s *Server) views(ctx context.Context, q postgres.Querier, found []workspac
 	if err != nil {
 		return nil, err
 	}
-	return mapped(found, func(w workspace.WorkSpace) api.Workspace { return workspaceView(w, costs[w.ID], refs[w.BlueprintVersionID]) }), nil
+	return mapped(found, func(w workspace.WorkSpace) api.Workspace {
+		return workspaceView(w, costs[w.ID], refs[w.BlueprintVersionID])
+	}), nil
 }
 
 func workspaceView(w workspace.WorkSpace, toDate money.USD, ref string) api.Workspace {

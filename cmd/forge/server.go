@@ -1,0 +1,446 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robco-forge/forge/internal/app"
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/aws/emulator"
+	"github.com/robco-forge/forge/internal/cli"
+	"github.com/robco-forge/forge/internal/httpapi"
+	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	}
+	return nil, cli.UsageError{Err: fmt.Errorf("--log-format is json or text, not %q", format)}
+}
+
+func devCommand() *cobra.Command {
+	var o app.DevOptions
+	var credentials string
+	var verbose bool
+	c := &cobra.Command{
+		Use: "dev", Short: "Run a whole Forge on this machine, with a demo organisation", Args: cobra.NoArgs,
+		Long: `Runs a private PostgreSQL, an emulated Amazon, the API and the workers below one
+directory, with a demo organisation in it. Ctrl-C ends everything; the next start goes on
+where it was. It needs the PostgreSQL server's programs on this machine (15 or later).`,
+		Example: `  forge dev
+  forge dev --listen 127.0.0.1:0 --ephemeral --credentials users.json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd, nil); err != nil {
+				return err
+			}
+			level := slog.LevelWarn
+			if verbose {
+				level = slog.LevelInfo
+			}
+			var err error
+			if o.Logger, err = logger(cmd.ErrOrStderr(), "text", level); err != nil {
+				return err
+			}
+			o.Version = version
+			o.Ready = func(info app.DevInfo) error { return devReady(cmd, info, credentials) }
+			return app.Dev(cmd.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "address of the API; port 0 takes a free one")
+	f.StringVar(&o.AWSListen, "aws-listen", "127.0.0.1:0", "address of the emulated Amazon")
+	f.StringVar(&o.DataDir, "data-dir", ".forge", "where everything is kept")
+	f.BoolVar(&o.Ephemeral, "ephemeral", false, "keep nothing: use a temporary directory and remove it at the end")
+	f.Float64Var(&o.AWSSpeed, "aws-speed", 100, "how many times faster than Amazon the emulator works; its timestamps stay true")
+	f.StringVar(&credentials, "credentials", "", "write addresses and the demo users' tokens to this file, as JSON")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log every request")
+	return c
+}
+
+// devReady tells people and scripts where everything is, and makes the client work in the next terminal.
+func devReady(cmd *cobra.Command, info app.DevInfo, credentials string) error {
+	if credentials != "" {
+		if err := app.WriteSecret(credentials, info); err != nil {
+			return fmt.Errorf("--credentials: %w", err)
+		}
+	}
+	config, path, err := cli.LoadConfig()
+	if err != nil {
+		return err
+	}
+	if config.Contexts == nil {
+		config.Contexts = map[string]cli.Context{}
+	}
+	for context, user := range map[string]string{"dev": "ada", "lead": "lead-backend", "contractor": "contractor", "finance": "finance", "auditor": "auditor", "admin": "admin"} {
+		for _, u := range info.Users {
+			if u.User == user {
+				config.Contexts[context] = cli.Context{API: info.API, Token: u.Token}
+			}
+		}
+	}
+	config.Current = "dev"
+	if err := config.Save(path); err != nil {
+		return fmt.Errorf("writing the client's contexts: %w", err)
+	}
+	w := bufio.NewWriter(cmd.OutOrStdout())
+	fmt.Fprintf(w, `
+RobCo Forge is ready.
+
+  API             %s   (docs at %s/docs)
+  emulated AWS    %s
+  signed in as    ada, an engineer   (other contexts: lead, contractor, finance, auditor, admin)
+
+Try, in a second terminal:
+
+  forge launch --blueprint go-dev --bundle PERFORMANCE --wait
+  forge costs
+  forge audit list --context auditor
+
+Ctrl-C ends everything.
+`, info.API, info.API, info.AWS)
+	return w.Flush()
+}
+
+type serverFlags struct {
+	cfg                         app.Config
+	embedded                    bool
+	dataDir, keysDir, logFormat string
+	directories, proxies        []string
+	migrateURL                  string
+}
+
+func (s *serverFlags) register(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&s.cfg.DatabaseURL, "database-url", "", "PostgreSQL of the application's role (also DATABASE_URL)")
+	f.StringVar(&s.cfg.MigrateURL, "migrate-database-url", "", "PostgreSQL of the owner, for migrations; the same when left out")
+	f.BoolVar(&s.cfg.AutoMigrate, "auto-migrate", false, "apply pending migrations at start")
+	f.BoolVar(&s.embedded, "embedded", false, "run a private PostgreSQL below --data-dir instead")
+	f.StringVar(&s.dataDir, "data-dir", "/var/lib/forge", "where --embedded keeps its database")
+	f.Int32Var(&s.cfg.MaxConns, "max-connections", 20, "most connections to the database")
+	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
+	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
+	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
+	f.Float64Var(&s.cfg.AWSRate, "aws-rate", 2, "calls a second to Amazon, per region; Amazon's limit is 2")
+	f.StringArrayVar(&s.directories, "aws-directory", nil, "REGION=d-id where WorkSpaces are made; repeatable (in the variable: separated by commas), the first is the default")
+	f.StringVar(&s.cfg.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 takes a free one")
+	f.BoolVar(&s.cfg.Workers, "workers", true, "run the background loops in this process")
+	f.BoolVar(&s.cfg.API, "api", true, "serve the API from this process")
+	f.StringSliceVar(&s.proxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, such as 10.0.0.0/8")
+	f.Float64Var(&s.cfg.TokenRate, "token-rate", 50, "requests a second for each token")
+	f.Float64Var(&s.cfg.AddressRate, "address-rate", 20, "requests a second for each address without a valid token")
+	f.StringVar(&s.logFormat, "log-format", "json", "json or text")
+}
+
+// resolve checks the configuration and completes it. Everything that is wrong is said with what to do.
+func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
+	if err := fromEnvironment(cmd, map[string]string{"database-url": "DATABASE_URL"}); err != nil {
+		return err
+	}
+	if s.cfg.Logger, err = logger(cmd.ErrOrStderr(), s.logFormat, slog.LevelInfo); err != nil {
+		return err
+	}
+	s.cfg.Version = version
+	var wrong []error
+	if s.cfg.DatabaseURL == "" && !s.embedded {
+		wrong = append(wrong, errors.New("no database: set DATABASE_URL or --database-url, or give --embedded"))
+	}
+	if s.cfg.DatabaseURL != "" && s.embedded {
+		wrong = append(wrong, errors.New("--embedded and a database address exclude each other"))
+	}
+	if s.cfg.AuditOrigin == "" {
+		wrong = append(wrong, errors.New("--audit-origin is required: a name for this installation's audit log, such as forge.example.com/audit"))
+	}
+	if s.keysDir == "" {
+		wrong = append(wrong, errors.New("--keys-dir is required; make one with: forge audit key generate --keys-dir DIR"))
+	} else if s.cfg.Keys, err = audit.LoadKeys(s.keysDir); err != nil {
+		wrong = append(wrong, err)
+	}
+	for _, list := range s.directories {
+		for d := range strings.SplitSeq(list, ",") {
+			region, directory, ok := strings.Cut(d, "=")
+			if !ok || !strings.HasPrefix(directory, "d-") {
+				wrong = append(wrong, fmt.Errorf("--aws-directory is REGION=d-id, not %q", d))
+				continue
+			}
+			s.cfg.Directories = append(s.cfg.Directories, workspace.Directory{Region: region, ID: directory})
+		}
+	}
+	for _, p := range s.proxies {
+		prefix, err := netip.ParsePrefix(p)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("--trusted-proxies: %w", err))
+			continue
+		}
+		s.cfg.TrustedProxies = append(s.cfg.TrustedProxies, prefix)
+	}
+	if s.cfg.AWSRate <= 0 || s.cfg.TokenRate <= 0 || s.cfg.AddressRate <= 0 {
+		wrong = append(wrong, errors.New("rates must be above zero"))
+	}
+	if len(wrong) > 0 {
+		return cli.UsageError{Err: errors.Join(wrong...)}
+	}
+	return nil
+}
+
+// open builds the Forge of the flags; stop ends the embedded database, if there is one.
+func (s *serverFlags) open(ctx context.Context) (f *app.Forge, stop func() error, err error) {
+	stop = func() error { return nil }
+	if s.embedded {
+		pg, err := app.StartEmbedded(ctx, s.dataDir, false, s.cfg.Logger)
+		if err != nil {
+			return nil, nil, err
+		}
+		s.cfg.DatabaseURL, s.cfg.MigrateURL = pg.AppURL, pg.OwnerURL
+		stop = func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			defer cancel()
+			return pg.Stop(ctx)
+		}
+	}
+	if f, err = app.New(ctx, s.cfg); err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	return f, stop, nil
+}
+
+func serverCommand() *cobra.Command {
+	var s serverFlags
+	c := &cobra.Command{
+		Use: "server", Short: "Run Forge for an organisation", Args: cobra.NoArgs,
+		Long: `Serves the API and runs the workers. Every flag is also an environment variable:
+--audit-origin is FORGE_AUDIT_ORIGIN; the database is also DATABASE_URL. Amazon is found by the
+standard credential chain. Any number of processes may run on one database.`,
+		Example: `  forge audit key generate --keys-dir /etc/forge/keys
+  DATABASE_URL=postgres://forge_app@db/forge forge server \
+    --keys-dir /etc/forge/keys --audit-origin forge.example.com/audit --aws-directory us-east-1=d-9067012345`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := s.resolve(cmd); err != nil {
+				return err
+			}
+			if len(s.cfg.Directories) == 0 {
+				return cli.UsageError{Err: errors.New("--aws-directory is required: REGION=d-id of the directory that WorkSpaces are made in")}
+			}
+			ctx := cmd.Context()
+			f, stop, err := s.open(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { f.Close(); err = errors.Join(err, stop()) }()
+			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+			if err != nil {
+				return err
+			}
+			s.cfg.Logger.Info("serving", "address", l.Addr().String(), "api", s.cfg.API, "workers", s.cfg.Workers, "version", version)
+			return f.Serve(ctx, l)
+		},
+	}
+	s.register(c)
+	return c
+}
+
+func adminCommand() *cobra.Command {
+	var s serverFlags
+	var user, email string
+	boot := &cobra.Command{
+		Use: "bootstrap", Short: "Make the first admin and print a token, once", Args: cobra.NoArgs,
+		Example: `  forge admin bootstrap --user root --email root@example.com --keys-dir /etc/forge/keys --audit-origin forge.example.com/audit`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := s.resolve(cmd); err != nil {
+				return err
+			}
+			s.cfg.Workers, s.cfg.API = false, false
+			f, stop, err := s.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { f.Close(); err = errors.Join(err, stop()) }()
+			secret, err := f.Bootstrap(cmd.Context(), user, email)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
+			return err
+		},
+	}
+	s.register(boot)
+	boot.Flags().StringVar(&user, "user", "admin", "the admin's directory user name")
+	boot.Flags().StringVar(&email, "email", "admin@localhost.localdomain", "the admin's e-mail address")
+	c := &cobra.Command{Use: "admin", Short: "Set up an installation"}
+	c.AddCommand(boot)
+	return c
+}
+
+func migrateCommand() *cobra.Command {
+	var url string
+	var yes bool
+	open := func(cmd *cobra.Command) (*postgres.Migrator, error) {
+		if err := fromEnvironment(cmd, map[string]string{"database-url": "DATABASE_URL"}); err != nil {
+			return nil, err
+		}
+		if owner := os.Getenv("FORGE_MIGRATE_DATABASE_URL"); owner != "" && !cmd.Flags().Lookup("database-url").Changed {
+			url = owner
+		}
+		if url == "" {
+			return nil, cli.UsageError{Err: errors.New("no database: set FORGE_MIGRATE_DATABASE_URL (the owner's) or DATABASE_URL, or give --database-url")}
+		}
+		log, err := logger(cmd.ErrOrStderr(), "text", slog.LevelWarn)
+		if err != nil {
+			return nil, err
+		}
+		return postgres.NewMigrator(url, log)
+	}
+	c := &cobra.Command{Use: "migrate", Short: "Bring the database's schema up or back"}
+	c.PersistentFlags().StringVar(&url, "database-url", "", "PostgreSQL of the owner")
+	up := &cobra.Command{Use: "up", Short: "Apply what is pending", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		m, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		applied, err := m.Up(cmd.Context())
+		for _, name := range applied {
+			fmt.Fprintln(cmd.OutOrStdout(), "applied", name)
+		}
+		if err == nil && len(applied) == 0 {
+			fmt.Fprintln(cmd.OutOrStdout(), "nothing to apply")
+		}
+		return errors.Join(err, m.Close())
+	}}
+	down := &cobra.Command{Use: "down", Short: "Take back the newest migration, with the data in what it made", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		if !yes {
+			return cli.UsageError{Err: errors.New("taking a migration back destroys the data in what it made; say --yes to do it")}
+		}
+		m, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		name, err := m.Down(cmd.Context())
+		if err == nil && name == "" {
+			name = "nothing"
+		}
+		if err == nil {
+			fmt.Fprintln(cmd.OutOrStdout(), "took back", name)
+		}
+		return errors.Join(err, m.Close())
+	}}
+	down.Flags().BoolVar(&yes, "yes", false, "do it")
+	status := &cobra.Command{Use: "status", Short: "List the migrations", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		m, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		steps, err := m.Status(cmd.Context())
+		for _, s := range steps {
+			state := "pending"
+			if s.Applied {
+				state = "applied"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s\n", state, filepath.Base(s.Name))
+		}
+		return errors.Join(err, m.Close())
+	}}
+	c.AddCommand(up, down, status)
+	return c
+}
+
+func emulatorCommand() *cobra.Command {
+	var listen, state string
+	var speed float64 // not money: a factor
+	c := &cobra.Command{
+		Use: "aws-emulator", Short: "Run only the emulated Amazon WorkSpaces", Args: cobra.NoArgs,
+		Example: `  forge aws-emulator --listen 127.0.0.1:4566 --speed 60 --state aws.jsonl
+  aws workspaces describe-workspaces --endpoint-url http://127.0.0.1:4566 --region us-east-1`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd, nil); err != nil {
+				return err
+			}
+			log, err := logger(cmd.ErrOrStderr(), "text", slog.LevelInfo)
+			if err != nil {
+				return err
+			}
+			emu, err := emulator.New(emulator.Config{StateFile: state, Speed: speed, Logger: log, Directories: []emulator.Directory{
+				{ID: "d-9067000001", Region: "us-east-1", Name: "corp.example.com", Users: []string{emulator.AnyUser}, SubnetIDs: []string{"subnet-0a1b2c3d", "subnet-1b2c3d4e"}},
+			}})
+			if err != nil {
+				return err
+			}
+			l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", listen)
+			if err != nil {
+				return errors.Join(err, emu.Close())
+			}
+			server := &http.Server{Handler: emu, ReadHeaderTimeout: 10 * time.Second}
+			fmt.Fprintf(cmd.OutOrStdout(), "emulated Amazon WorkSpaces at http://%s (directory d-9067000001 in us-east-1)\n", l.Addr())
+			stop := context.AfterFunc(cmd.Context(), func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+				defer cancel()
+				_ = server.Shutdown(ctx) // what does not end in time ends with the process
+			})
+			defer stop()
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return errors.Join(err, emu.Close())
+			}
+			return emu.Close()
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:4566", "address; port 0 takes a free one")
+	c.Flags().StringVar(&state, "state", "", "file that keeps the state; none: memory only")
+	c.Flags().Float64Var(&speed, "speed", 1, "how many times faster than Amazon")
+	return c
+}
+
+func openapiCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "openapi", Short: "Print the API's description (OpenAPI 3.1, YAML)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			b, err := httpapi.New(httpapi.Config{Version: "1"}).OpenAPI()
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(b)
+			return err
+		},
+	}
+}
+
+func auditKeyCommand() *cobra.Command {
+	var dir string
+	generate := &cobra.Command{
+		Use: "generate", Short: "Make the audit keys of an installation; keys that are there stay", Args: cobra.NoArgs,
+		Example: `  forge audit key generate --keys-dir /etc/forge/keys`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd, nil); err != nil {
+				return err
+			}
+			if dir == "" {
+				return cli.UsageError{Err: errors.New("--keys-dir is required")}
+			}
+			if err := audit.GenerateKeys(dir); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "keys are in", dir)
+			return err
+		},
+	}
+	generate.Flags().StringVar(&dir, "keys-dir", "", "where to put them")
+	c := &cobra.Command{Use: "key", Short: "Keys of the audit log"}
+	c.AddCommand(generate)
+	return c
+}

@@ -1,0 +1,264 @@
+// Package app builds a whole Forge from its configuration; the program and the tests use the same one.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/aws/desktop"
+	"github.com/robco-forge/forge/internal/budget"
+	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/cost"
+	"github.com/robco-forge/forge/internal/fault"
+	"github.com/robco-forge/forge/internal/httpapi"
+	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/worker"
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+// Config is everything that a Forge can be told.
+type Config struct {
+	DatabaseURL string
+	// MigrateURL is the owner's way to the database; empty: the same as DatabaseURL.
+	MigrateURL  string
+	AutoMigrate bool
+	MaxConns    int32
+	Listen      string
+	Keys        audit.Keys
+	AuditOrigin string
+	AWSEndpoint string
+	AWSRate     float64 // not money: calls a second
+	Directories []workspace.Directory
+	Workers     bool
+	API         bool
+	// TrustedProxies may say whom they speak for.
+	TrustedProxies []netip.Prefix
+	TokenRate      float64 // not money: requests a second
+	AddressRate    float64 // not money: requests a second
+	Version        string
+	Logger         *slog.Logger
+}
+
+// Forge is a running service.
+type Forge struct {
+	cfg     Config
+	Pool    *pgxpool.Pool
+	Log     *audit.Log
+	Fleet   *workspace.Fleet
+	Budgets *budget.Book
+	API     *httpapi.Server
+	workers *worker.Workers
+	reg     *prometheus.Registry
+	split   bool // the application's role is not the owner
+}
+
+// ErrOrigin says that the database belongs to another log.
+var ErrOrigin = errors.New("the database's audit log has another origin")
+
+// New connects and builds; it starts nothing. It refuses a schema that does not fit, saying what to run.
+func New(ctx context.Context, cfg Config) (*Forge, error) {
+	if cfg.MigrateURL == "" {
+		cfg.MigrateURL = cfg.DatabaseURL
+	}
+	if cfg.AutoMigrate {
+		if err := Migrate(ctx, cfg.MigrateURL, cfg.Logger); err != nil {
+			return nil, err
+		}
+	}
+	pool, err := postgres.Open(ctx, cfg.DatabaseURL, cfg.MaxConns)
+	if err != nil {
+		return nil, err
+	}
+	f, err := build(ctx, cfg, pool)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Migrate brings the schema up to this program.
+func Migrate(ctx context.Context, url string, log *slog.Logger) error {
+	m, err := postgres.NewMigrator(url, log)
+	if err != nil {
+		return err
+	}
+	applied, err := m.Up(ctx)
+	if len(applied) > 0 {
+		log.Info("migrated", "applied", applied)
+	}
+	return errors.Join(err, m.Close())
+}
+
+func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) {
+	if err := postgres.CheckSchema(ctx, pool); err != nil {
+		return nil, err
+	}
+	if err := claimOrigin(ctx, pool, cfg.AuditOrigin); err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	log, err := audit.NewLog(audit.Config{
+		Pool: pool, Clock: clock.System, Origin: cfg.AuditOrigin, Writer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), id.Unique()[20:]), Keys: cfg.Keys, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := log.EnsurePartitions(ctx); err != nil {
+		return nil, err
+	}
+	aws, err := desktop.LoadAWS(ctx, cfg.AWSEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("AWS configuration: %w", err)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "forge_aws_call_seconds", Help: "Calls to Amazon by operation and outcome."}, []string{"operation", "region", "outcome"})
+	reg.MustRegister(calls)
+
+	f := &Forge{cfg: cfg, Pool: pool, Log: log, reg: reg}
+	f.Budgets = &budget.Book{Spent: cost.Spent}
+	meter := &cost.Meter{Budgets: f.Budgets}
+	f.Fleet = &workspace.Fleet{
+		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories,
+		Provider: desktop.New(desktop.Config{
+			Endpoint: cfg.AWSEndpoint, RatePerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate*2.5) + 1, Origin: cfg.AuditOrigin, Logger: cfg.Logger, AWS: aws,
+			Observe: func(c desktop.Call) {
+				calls.WithLabelValues(c.Operation, c.Region, c.Outcome).Observe(c.Took.Seconds())
+			},
+		}),
+	}
+	f.workers = worker.New(worker.Workers{
+		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger},
+		Meter:      meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+	}, reg)
+	if cfg.Workers {
+		f.Fleet.Due = f.workers.Poke
+	}
+	f.API = httpapi.New(httpapi.Config{
+		Log: log, Fleet: f.Fleet, Budgets: f.Budgets, Logger: cfg.Logger, Version: cfg.Version, TrustedProxies: cfg.TrustedProxies,
+		TokenRate: cfg.TokenRate, AddressRate: cfg.AddressRate, Metrics: httpapi.NewMetrics(reg), Ready: f.ready,
+	})
+	err = pool.QueryRow(ctx, `SELECT NOT has_table_privilege('audit_logs', 'DELETE')`).Scan(&f.split)
+	return f, err
+}
+
+// claimOrigin names the installation's audit log once and for all.
+func claimOrigin(ctx context.Context, pool *pgxpool.Pool, origin string) error {
+	_, err := pool.Exec(ctx, `
+		INSERT INTO organisation (audit_origin, budget_default, created_at)
+		VALUES ($1, 'deny', $2)
+		ON CONFLICT DO NOTHING`, origin, clock.System())
+	if err != nil {
+		return err
+	}
+	var have string
+	if err := pool.QueryRow(ctx, `SELECT audit_origin FROM organisation`).Scan(&have); err != nil {
+		return err
+	}
+	if have != origin {
+		return fmt.Errorf("%w: %q, not %q; start with --audit-origin %s", ErrOrigin, have, origin, have)
+	}
+	return nil
+}
+
+func (f *Forge) ready(ctx context.Context) []httpapi.Check {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	check := func(name string, err error) httpapi.Check {
+		if err != nil {
+			return httpapi.Check{Name: name, Message: err.Error()}
+		}
+		return httpapi.Check{Name: name, OK: true}
+	}
+	database := f.Pool.Ping(ctx)
+	if database != nil {
+		f.cfg.Logger.ErrorContext(ctx, "not ready", "error", database)
+		database = errors.New("the database does not answer")
+	}
+	checks := []httpapi.Check{check("database", database)}
+	if database == nil {
+		checks = append(checks, check("schema", postgres.CheckSchema(ctx, f.Pool)))
+	}
+	if f.cfg.Workers {
+		var err error
+		if !f.workers.Healthy() {
+			err = errors.New("the background loops have not come round for a minute")
+		}
+		checks = append(checks, check("workers", err))
+	}
+	roles := httpapi.Check{Name: "database_roles", OK: true}
+	if !f.split {
+		roles.Message = "the application owns its tables: the database cannot keep it from changing history; give it a role of its own (docs/runbooks/operations.md)"
+	}
+	return append(checks, roles)
+}
+
+// Close gives the connections back.
+func (f *Forge) Close() { f.Pool.Close() }
+
+// drainTime is how long requests under way may take once the service is asked to end.
+const drainTime = 20 * time.Second
+
+// Serve runs the service on the listener until ctx ends, then drains: no new requests, those under way and the
+// background steps are finished.
+func (f *Forge) Serve(ctx context.Context, l net.Listener) error {
+	var wg sync.WaitGroup
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if f.cfg.Workers {
+		wg.Go(func() { f.workers.Run(background) })
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(f.reg, promhttp.HandlerOpts{}))
+	mux.Handle("/", f.API)
+	if !f.cfg.API {
+		mux = http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(f.reg, promhttp.HandlerOpts{}))
+		mux.Handle("GET /healthz", f.API)
+		mux.Handle("GET /readyz", f.API)
+	} else {
+		wg.Go(func() { f.API.Run(background) })
+	}
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(f.cfg.Logger.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		err = server.Shutdown(drain)
+		cancel()
+		<-failed
+	}
+	stop()
+	wg.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+var errBootstrapped = fault.New(fault.Conflict, "BOOTSTRAPPED", "there are users already", fault.Suggest("sign in as an admin; `forge token create` makes further tokens"))

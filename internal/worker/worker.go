@@ -1,0 +1,151 @@
+// Package worker runs the loops that bring due rows further. It decides nothing: each loop calls one domain step.
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/robco-forge/forge/internal/actor"
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/budget"
+	"github.com/robco-forge/forge/internal/cost"
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+const (
+	reconcilers   = 4
+	idlePoll      = time.Second
+	settleEvery   = 5 * time.Second
+	houseEvery    = 10 * time.Minute
+	settleBatch   = 100
+	keyLifetime   = 24 * time.Hour
+	healthyWithin = time.Minute
+)
+
+// Workers are the background loops of one process. Any number of processes may run them on one database.
+type Workers struct {
+	Reconciler *workspace.Reconciler
+	Meter      *cost.Meter
+	Budgets    *budget.Book
+	Log        *audit.Log
+	Slog       *slog.Logger
+
+	poke    chan struct{}
+	last    atomic.Int64
+	rounds  *prometheus.CounterVec
+	handled *prometheus.CounterVec
+}
+
+// New makes the loops; reg may be nil.
+func New(w Workers, reg prometheus.Registerer) *Workers {
+	w.poke = make(chan struct{}, reconcilers)
+	w.rounds = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "forge_worker_rounds_total", Help: "Rounds of each background loop, by how they ended."}, []string{"loop", "outcome"})
+	w.handled = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "forge_worker_rows_total", Help: "Rows that each background loop has worked on."}, []string{"loop"})
+	if reg != nil {
+		reg.MustRegister(w.rounds, w.handled)
+	}
+	return &w
+}
+
+// Poke wakes a reconciler: something has just become due.
+func (w *Workers) Poke() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Healthy tells whether the loops have come round lately.
+func (w *Workers) Healthy() bool {
+	return time.Since(time.UnixMilli(w.last.Load())) < healthyWithin
+}
+
+// Run runs every loop until ctx ends, and returns when the last has finished what it was at.
+func (w *Workers) Run(ctx context.Context) {
+	w.last.Store(time.Now().UnixMilli())
+	var wg sync.WaitGroup
+	for range reconcilers {
+		wg.Go(func() { w.loop(ctx, "reconcile", idlePoll, w.poke, w.Reconciler.Round) })
+	}
+	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
+	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
+	wg.Wait()
+}
+
+// loop calls step again and again: at once while there is work, else when poked or after the pause. A step that has
+// begun is finished after ctx has ended.
+func (w *Workers) loop(ctx context.Context, name string, pause time.Duration, poke <-chan struct{}, step func(context.Context) (int, error)) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poke:
+		case <-timer.C:
+		}
+		for ctx.Err() == nil {
+			work, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			n, err := step(actor.With(work, actor.System(name)))
+			cancel()
+			if err != nil {
+				w.rounds.WithLabelValues(name, "error").Inc()
+				w.Slog.ErrorContext(ctx, "background loop", "loop", name, "error", err)
+				break
+			}
+			w.last.Store(time.Now().UnixMilli())
+			w.rounds.WithLabelValues(name, "ok").Inc()
+			w.handled.WithLabelValues(name).Add(float64(n)) // not money: a count
+			if n == 0 {
+				break
+			}
+		}
+		timer.Reset(pause)
+	}
+}
+
+func (w *Workers) settle(ctx context.Context) (int, error) {
+	var n int
+	err := w.Log.Change(ctx, audit.Intent{Action: "cost.settle", ResourceType: "cost"}, func(tx *audit.Tx) (err error) {
+		n, err = w.Meter.Settle(ctx, tx, settleBatch)
+		return nothingIfNone(n, err)
+	})
+	return n, ignoreNothing(err)
+}
+
+func nothingIfNone(n int, err error) error {
+	if err == nil && n == 0 {
+		return audit.ErrNothing
+	}
+	return err
+}
+
+func ignoreNothing(err error) error {
+	if errors.Is(err, audit.ErrNothing) {
+		return nil
+	}
+	return err
+}
+
+// housekeeping opens the budgets' month, makes the audit log's months ahead, and forgets old idempotency keys.
+func (w *Workers) housekeeping(ctx context.Context) (int, error) {
+	var opened int
+	err := w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) (err error) {
+		opened, err = w.Budgets.RollOver(ctx, tx)
+		return nothingIfNone(opened, err)
+	})
+	if err = ignoreNothing(err); err != nil {
+		return 0, err
+	}
+	if _, err := w.Log.EnsurePartitions(ctx); err != nil {
+		return 0, err
+	}
+	_, err = w.Log.Pool().Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, w.Log.Clock()().Add(-keyLifetime))
+	return 0, err
+}
