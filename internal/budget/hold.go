@@ -116,7 +116,7 @@ const (
 // Charge converts what was held into what was spent: amount, for use that began in the month. It is never refused; what
 // lies beyond the limit is overrun with the reason.
 func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer, part Part, month time.Time, amount money.USD, reason string) error {
-	if amount == 0 {
+	if amount == 0 && part == Lease {
 		return nil
 	}
 	h, err := b.holdOf(ctx, tx, ws)
@@ -134,7 +134,8 @@ func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Paye
 	if h, err = b.holdOf(ctx, tx, ws); err != nil && !isNone(err) {
 		return err
 	}
-	used := min(amount, h.FixedMicros)
+	// A fee that posts ends the reservation for it, whatever it came to; running time uses up its lease bit by bit.
+	used := h.FixedMicros
 	if part == Lease {
 		used = min(amount, h.LeaseMicros)
 	}

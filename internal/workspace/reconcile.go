@@ -25,6 +25,8 @@ const (
 	settleTime = 15 * time.Second
 	// askAgain is how long an accepted start, stop or terminate may show no effect before it is asked again.
 	askAgain = time.Minute
+	// visibleTime is how long a WorkSpace that never ran may be absent without being gone: a create shows late.
+	visibleTime = time.Minute
 	// youngTime is how long a new WorkSpace may be missing from answers without meaning anything.
 	youngTime = 10 * time.Minute
 	// restTime is how often a WorkSpace at rest is looked at.
@@ -172,6 +174,9 @@ func (r *Reconciler) see(ctx context.Context, w *WorkSpace, obs *Observation) (*
 		before := w.State
 		if obs != nil {
 			w.ProviderID, w.ObservedState, w.ObservedAt, w.Missed = &obs.ProviderID, obs.State, &tx.Now, 0
+			if obs.State == "AVAILABLE" {
+				w.ErrorCode, w.ErrorMessage = "", ""
+			}
 			if obs.State == "ERROR" {
 				w.ErrorCode, w.ErrorMessage = obs.ErrorCode, obs.ErrorMessage
 				if w.AvailableAt == nil {
@@ -237,8 +242,10 @@ func (r *Reconciler) judgeAbsence(w *WorkSpace, now time.Time) (State, string, b
 		return w.ended(), "terminated before it was made", true
 	case w.ProviderID == nil:
 		return w.State, "", false
-	case w.State == Terminating:
+	case w.State == Terminating && (w.AvailableAt != nil || now.Sub(w.CreatedAt) >= visibleTime):
 		return w.ended(), "terminated", true
+	case w.State == Terminating:
+		return w.State, "", false
 	case w.AskedAt != nil && now.Sub(*w.AskedAt) < youngTime || now.Sub(w.CreatedAt) < youngTime:
 		return w.State, "", false
 	case w.Missed+1 >= maxMissed:
@@ -308,19 +315,23 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 // stranger notes that somebody else's WorkSpace holds the user's place. It is never adopted and never touched.
 func (r *Reconciler) stranger(ctx context.Context, w *WorkSpace) error {
 	if w.Desired == WantTerminated {
-		_, err := r.see(ctx, w, nil)
-		return err
+		now, err := r.see(ctx, w, nil)
+		if err != nil {
+			return err
+		}
+		return r.rest(ctx, now, 3*time.Second)
 	}
 	if w.State != Conflict {
-		_, err := r.change(ctx, w, "observe", func(tx *audit.Tx, w *WorkSpace) error {
+		now, err := r.change(ctx, w, "observe", func(tx *audit.Tx, w *WorkSpace) error {
 			before := w.State
 			w.State, w.ErrorCode = Conflict, "RESOURCE_NOT_OURS"
 			w.ErrorMessage = "the directory already has a WorkSpace of this user that Forge did not make; an operator must remove it or hand it over"
-			due := tx.Now.Add(time.Minute)
-			w.NextDueAt = &due
 			return save(ctx, tx, w, before, "observe", "provider", nil)
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		w = now
 	}
 	return r.rest(ctx, w, time.Minute)
 }
@@ -367,8 +378,7 @@ func (r *Reconciler) perform(ctx context.Context, w *WorkSpace, act action) erro
 			OperatingSystem: w.OperatingSystem, RunningMode: w.RunningMode, AutoStopMinutes: s.AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
 		})
 		if err == nil {
-			_, err = r.see(ctx, w, &Observation{ProviderID: providerID, State: "PENDING", Intent: w.ID})
-			return err
+			return r.accepted(ctx, w, Observation{ProviderID: providerID, State: "PENDING", Intent: w.ID})
 		}
 	case start:
 		err = p.Start(ctx, w.Region, *w.ProviderID)
@@ -376,6 +386,9 @@ func (r *Reconciler) perform(ctx context.Context, w *WorkSpace, act action) erro
 		err = p.Stop(ctx, w.Region, *w.ProviderID)
 	case terminate:
 		err = p.Terminate(ctx, w.Region, *w.ProviderID)
+		if err == nil {
+			return r.accepted(ctx, w, Observation{ProviderID: *w.ProviderID, State: "TERMINATING", Intent: w.ID})
+		}
 	case setAutoStop:
 		err = p.SetAutoStop(ctx, w.Region, *w.ProviderID, *w.AutoStopTimeoutMinutes)
 	case nothing:
@@ -384,6 +397,15 @@ func (r *Reconciler) perform(ctx context.Context, w *WorkSpace, act action) erro
 		return r.refused(ctx, w, act, err)
 	}
 	return r.rest(ctx, w, 500*time.Millisecond)
+}
+
+// accepted writes down what the provider's acceptance says, and looks again soon.
+func (r *Reconciler) accepted(ctx context.Context, w *WorkSpace, obs Observation) error {
+	now, err := r.see(ctx, w, &obs)
+	if err != nil {
+		return err
+	}
+	return r.rest(ctx, now, 500*time.Millisecond)
 }
 
 // refused says what follows from a provider's refusal.
@@ -404,13 +426,14 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 		return err
 	}
 	if pe.Class == Blocked && w.ErrorCode != pe.Code {
-		_, err := r.change(ctx, w, "block", func(tx *audit.Tx, w *WorkSpace) error {
+		now, err := r.change(ctx, w, "block", func(tx *audit.Tx, w *WorkSpace) error {
 			w.ErrorCode, w.ErrorMessage = pe.Code, pe.Message
-			due := tx.Now.Add(30 * time.Second)
-			w.NextDueAt = &due
 			return save(ctx, tx, w, w.State, "block", "provider", map[string]any{"code": pe.Code})
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		w = now
 	}
 	return r.later(ctx, w, cause)
 }
