@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,8 +20,26 @@ var forge app.DevInfo
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// child runs a Forge in a process of its own, for tests that kill it.
+func child(dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := app.Dev(ctx, app.DevOptions{
+		Listen: "127.0.0.1:0", AWSListen: "127.0.0.1:0", DataDir: dir, AWSSpeed: 300, Version: "e2e", Logger: slog.New(slog.DiscardHandler),
+		Ready: func(i app.DevInfo) error { return app.WriteSecret(filepath.Join(dir, "ready.json"), i) },
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "forge:", err)
+		return 1
+	}
+	return 0
+}
+
 // run starts one Forge for all journeys; each uses people of its own.
 func run(m *testing.M) int {
+	if dir := os.Getenv("FORGE_E2E_CHILD"); dir != "" {
+		return child(dir)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	ready := make(chan struct{})
 	ended := make(chan error, 1)

@@ -132,6 +132,9 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as below
+			return err
+		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the server's own user must pass through; what is secret below is closed
 		return err

@@ -249,7 +249,8 @@ func (l *Log) note(ctx context.Context, who actor.Actor, e entry) error {
 	})
 }
 
-// busy turns contention and lost connections into ErrBusy, and leaves faults as they are.
+// busy turns contention and lost connections into ErrBusy, text that cannot be kept into a refusal, and leaves faults as
+// they are.
 func busy(err error) error {
 	if err == nil {
 		return nil
@@ -257,6 +258,9 @@ func busy(err error) error {
 	var f *fault.Fault
 	if errors.As(err, &f) {
 		return err
+	}
+	if postgres.IsInvalidText(err) {
+		return postgres.ErrText.Because(err)
 	}
 	if postgres.IsTransient(err) || errors.Is(err, context.DeadlineExceeded) {
 		return ErrBusy.Because(err)

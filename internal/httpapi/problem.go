@@ -3,13 +3,16 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/robco-forge/forge/internal/actor"
+	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/fault"
+	"github.com/robco-forge/forge/internal/postgres"
 )
 
 // The faults of the edge itself.
@@ -83,6 +86,12 @@ func problemOf(f *fault.Fault, instance string) *Problem {
 // problem turns an error into what the caller sees. The cause goes to the log, here and nowhere else.
 func (s *Server) problem(ctx context.Context, err error) error {
 	f := fault.From(err)
+	if f.Kind == fault.Internal && postgres.IsInvalidText(err) {
+		f = postgres.ErrText
+	}
+	if f.Kind == fault.Internal && (postgres.IsTransient(err) || errors.Is(err, context.DeadlineExceeded)) {
+		f = audit.ErrBusy.Because(err)
+	}
 	who := actor.From(ctx)
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
 		s.log.ErrorContext(ctx, "request failed", "request_id", who.RequestID, "actor", who.ID(), "code", f.Code, "error", err)

@@ -12,7 +12,19 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/robco-forge/forge/internal/fault"
 )
+
+// ErrText refuses text that no column can keep.
+var ErrText = fault.New(fault.Invalid, "TEXT_INVALID", "a text holds a character that cannot be kept, such as NUL",
+	fault.Suggest("send valid UTF-8 without NUL"))
+
+// IsInvalidText tells whether the database refused the bytes of a text.
+func IsInvalidText(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "22021" || pg.Code == "22P05")
+}
 
 // Querier is what a function that only reads takes: a pool or a transaction.
 type Querier interface {
