@@ -86,14 +86,18 @@ func as(t testing.TB, user string) *client.ClientWithResponses {
 
 func with(t testing.TB, secret string) *client.ClientWithResponses {
 	t.Helper()
-	c, err := client.NewClientWithResponses(forge.API, client.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
-		r.Header.Set("Authorization", "Bearer "+secret)
-		return nil
-	}))
+	c, err := client.NewClientWithResponses(forge.API, client.WithRequestEditorFn(bearer(secret)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func bearer(secret string) client.RequestEditorFn {
+	return func(_ context.Context, r *http.Request) error {
+		r.Header.Set("Authorization", "Bearer "+secret)
+		return nil
+	}
 }
 
 // eventually calls check until it says true, at most for a minute.

@@ -2,6 +2,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,9 @@ type Forge struct {
 // ErrOrigin says that the database belongs to another log.
 var ErrOrigin = errors.New("the database's audit log has another origin")
 
+// ErrKeys says that the audit keys are not those that this database was begun with.
+var ErrKeys = errors.New("the audit keys are not those of this database; give --keys-dir the installation's own directory")
+
 // New connects and builds; it starts nothing. It refuses a schema that does not fit, saying what to run.
 func New(ctx context.Context, cfg Config) (*Forge, error) {
 	if cfg.MigrateURL == "" {
@@ -109,7 +113,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	if err := postgres.CheckSchema(ctx, pool); err != nil {
 		return nil, err
 	}
-	if err := claimOrigin(ctx, pool, cfg.AuditOrigin); err != nil {
+	if err := claim(ctx, pool, cfg.AuditOrigin, cfg.Keys); err != nil {
 		return nil, err
 	}
 	host, err := os.Hostname()
@@ -161,21 +165,25 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	return f, err
 }
 
-// claimOrigin names the installation's audit log once and for all.
-func claimOrigin(ctx context.Context, pool *pgxpool.Pool, origin string) error {
+// claim names the installation's audit log and its keys, once and for all, and refuses another name or other keys.
+func claim(ctx context.Context, pool *pgxpool.Pool, origin string, keys audit.Keys) error {
 	_, err := pool.Exec(ctx, `
-		INSERT INTO organisation (audit_origin, budget_default, created_at)
-		VALUES ($1, 'deny', $2)
-		ON CONFLICT DO NOTHING`, origin, clock.System())
+		INSERT INTO organisation (audit_origin, audit_keys_check, budget_default, created_at)
+		VALUES ($1, $2, 'deny', $3)
+		ON CONFLICT DO NOTHING`, origin, keys.Check(), clock.System())
 	if err != nil {
 		return err
 	}
 	var have string
-	if err := pool.QueryRow(ctx, `SELECT audit_origin FROM organisation`).Scan(&have); err != nil {
+	var check []byte
+	if err := pool.QueryRow(ctx, `SELECT audit_origin, audit_keys_check FROM organisation`).Scan(&have, &check); err != nil {
 		return err
 	}
 	if have != origin {
 		return fmt.Errorf("%w: %q, not %q; start with --audit-origin %s", ErrOrigin, have, origin, have)
+	}
+	if !bytes.Equal(check, keys.Check()) {
+		return ErrKeys
 	}
 	return nil
 }

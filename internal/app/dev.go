@@ -47,6 +47,7 @@ type DevInfo struct {
 	AWS         string       `json:"aws"`
 	DatabaseURL string       `json:"database_url"`
 	Users       []Credential `json:"users"`
+	KeysDir     string       `json:"-"`
 }
 
 // Credential is a demo user's token.
@@ -186,7 +187,7 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 	}()
 	served := make(chan error, 1)
 	go func() { served <- f.Serve(ctx, l) }()
-	if err := o.Ready(DevInfo{API: "http://" + l.Addr().String(), AWS: awsURL, DatabaseURL: pg.AppURL, Users: users}); err != nil {
+	if err := o.Ready(DevInfo{API: "http://" + l.Addr().String(), AWS: awsURL, DatabaseURL: pg.AppURL, Users: users, KeysDir: keyDir}); err != nil {
 		cancel(err)
 	}
 	err = <-served

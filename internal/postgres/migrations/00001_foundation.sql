@@ -12,6 +12,7 @@ INSERT INTO schema_compatibility (oldest_binary) VALUES (1);
 CREATE TABLE organisation (
   singleton boolean PRIMARY KEY DEFAULT true,
   audit_origin text NOT NULL,
+  audit_keys_check bytea NOT NULL,
   budget_default text NOT NULL,
   created_at timestamptz NOT NULL,
   CONSTRAINT organisation_one_row_ck CHECK (singleton),

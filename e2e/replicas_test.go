@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/robco-forge/forge/client"
+	"github.com/robco-forge/forge/internal/app"
+	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+// replica runs a second server on the same database and the same Amazon, as production does, until stop is called.
+func replica(t *testing.T) (url string, stop func()) {
+	t.Helper()
+	keys, err := audit.LoadKeys(forge.KeysDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := app.New(t.Context(), app.Config{
+		DatabaseURL: forge.DatabaseURL, Keys: keys, AuditOrigin: "forge.local/audit", AWSEndpoint: forge.AWS, AWSRate: 100, MaxConns: 10,
+		Directories: []workspace.Directory{{Region: "us-east-1", ID: "d-9067000001"}}, Workers: true, API: true, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- f.Serve(ctx, l) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-served; err != nil {
+				t.Errorf("the replica did not drain: %v", err)
+			}
+			f.Close()
+		})
+	}
+	t.Cleanup(stop)
+	return "http://" + l.Addr().String(), stop
+}
+
+func TestTwoServersShareTheWorkAndEndingOneLosesNothing(t *testing.T) {
+	url, stop := replica(t)
+	c, err := client.NewClientWithResponses(url, client.WithRequestEditorFn(bearer(token(t, "sophie"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := launch(t, c, client.WorkspaceCreate{Blueprint: "notebooks"})
+	other := launch(t, as(t, "tim"), client.WorkspaceCreate{Blueprint: "notebooks"})
+	stop() // in the middle of provisioning
+	reaches(t, as(t, "sophie"), w.Id, "AVAILABLE")
+	reaches(t, as(t, "tim"), other.Id, "AVAILABLE")
+}
+
+func TestAServerSaysWhetherItIsReady(t *testing.T) {
+	for path, want := range map[string]string{"/healthz": "ok", "/readyz": `"ready":true`, "/metrics": "forge_http_requests_total", "/docs": "swagger", "/docs/problems": "BUDGET_EXCEEDED"} {
+		if r := ask(t, "GET", path, "", nil); r.status != 200 || !strings.Contains(r.body, want) {
+			t.Errorf("%s: %d %.200s", path, r.status, r.body)
+		}
+	}
+}

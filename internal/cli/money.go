@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robco-forge/forge/client"
+)
+
+func (e *env) costsCommand() *cobra.Command {
+	var by, from, to string
+	c := &cobra.Command{
+		Use: "costs", Short: "What was spent, exact up to this second",
+		Long: `Shows what WorkSpaces cost in a period, this month when none is given: settled amounts, which
+do not change any more, and open ones, which still run. It shows what you may see: your own,
+your team's, or everybody's.
+
+Dates are days (UTC) or RFC 3339 instants; the period ends before --to.`,
+		Example: `  forge costs
+  forge costs --by team --from 2026-10-01 --to 2026-11-01
+  forge costs --by cost_centre -o csv > costs.csv`,
+	}
+	c.Flags().StringVar(&by, "by", "workspace", "group by workspace, user, team, project or cost_centre")
+	c.Flags().StringVar(&from, "from", "", "the first day")
+	c.Flags().StringVar(&to, "to", "", "the day after the last")
+	return e.remote(c, func(s *session, _ []string) error {
+		group := client.SummariseCostsParamsGroupBy(strings.ReplaceAll(by, "-", "_"))
+		switch group {
+		case "workspace", "user", "team", "project", "cost_centre":
+		default:
+			return UsageError{Err: fmt.Errorf("--by is workspace, user, team, project or cost_centre, not %q", by)}
+		}
+		p := client.SummariseCostsParams{GroupBy: &group}
+		var err error
+		if p.From, p.To, err = period(from, to); err != nil {
+			return err
+		}
+		r, err := s.api.SummariseCostsWithResponse(s.ctx, &p)
+		if err != nil {
+			return err
+		}
+		sum, err := decode[client.CostSummary](r.Body)
+		if err != nil {
+			return err
+		}
+		t := &table{head: []string{strings.ToUpper(string(group)), "NAME", "SETTLED USD", "OPEN USD", "TOTAL USD"}}
+		for _, g := range sum.Items {
+			t.row(words(g.Key), wordsOf(g.Name), dollars(g.Settled), dollars(g.Open), dollars(g.Total))
+		}
+		t.foot = fmt.Sprintf("Total: %s USD, %s to %s, as of %s", dollars(sum.Total).display(), instant(sum.From).show, instant(sum.To).show, instant(sum.AsOf).show)
+		return s.emit(r.Body, t)
+	})
+}
+
+// period reads the flags --from and --to.
+func period(from, to string) (first, end *time.Time, err error) {
+	if first, err = day("--from", from); err != nil {
+		return nil, nil, err
+	}
+	if end, err = day("--to", to); err != nil {
+		return nil, nil, err
+	}
+	if first != nil && end != nil && !first.Before(*end) {
+		return nil, nil, UsageError{Err: errors.New("--from must be before --to")}
+	}
+	return first, end, nil
+}
+
+func day(flag, value string) (*time.Time, error) {
+	if value == "" {
+		return nil, nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339Nano} {
+		if t, err := time.Parse(layout, value); err == nil {
+			t = t.UTC()
+			return &t, nil
+		}
+	}
+	return nil, UsageError{Err: fmt.Errorf("%s is a date like 2026-11-01 or an instant like 2026-11-01T12:00:00Z, not %q", flag, value)}
+}
+
+func (e *env) budgetsCommand() *cobra.Command {
+	var limit int
+	c := &cobra.Command{
+		Use: "budgets", Short: "Budgets and how much of them is gone",
+		Long: `Shows the budgets that you may see. What is spent and what is reserved for WorkSpaces that run
+or may start both count; nothing starts that does not fit into every budget it falls under.`,
+		Example: "  forge budgets\n  forge budgets -o json | jq '.[] | select(.consumed_percent >= 80)'\n  forge budgets set TEAM backend 400",
+	}
+	limitFlag(c, &limit)
+	e.remote(c, func(s *session, _ []string) error {
+		found, err := fetch[client.Budget](limit, func(cursor *string, size *int64) ([]byte, error) {
+			r, err := s.api.ListBudgetsWithResponse(s.ctx, &client.ListBudgetsParams{Cursor: cursor, Limit: size})
+			if err != nil {
+				return nil, err
+			}
+			return r.Body, nil
+		})
+		if err != nil {
+			return err
+		}
+		t := &table{head: []string{"SCOPE", "ID", "NAME", "LIMIT USD", "SPENT USD", "RESERVED USD", "AVAILABLE USD", "USED PERCENT", "ENFORCEMENT"}, none: "No budgets."}
+		for _, b := range found.items {
+			used := percent(b.ConsumedPercent)
+			if s.outTTY {
+				used.show, used.number = bar(b.ConsumedPercent), s.format == "csv"
+				used.style = &styleGood
+				switch {
+				case b.ConsumedPercent >= 100:
+					used.style = &styleBad
+				case b.ConsumedPercent >= b.WarningPercent:
+					used.style = &styleBusy
+				}
+			}
+			t.row(words(string(b.Scope)), words(b.ScopeId), wordsOf(b.Name), dollars(b.Amount), dollars(b.Settled), dollars(b.Held), dollars(b.Available), used, words(b.Enforcement))
+		}
+		return emitList(s, found, t)
+	})
+	c.AddCommand(e.budgetsSetCommand())
+	return c
+}
+
+// bar draws a percentage, which may be more than a hundred.
+func bar(percent int64) string {
+	const width = 20
+	full := int(min(max(percent, 0), 100) * width / 100)
+	if percent > 0 && full == 0 {
+		full = 1
+	}
+	return fmt.Sprintf("%s%s %3d%%", strings.Repeat("█", full), strings.Repeat("░", width-full), percent)
+}
+
+// amount is what the server takes for money; it judges the size itself.
+var amount = regexp.MustCompile(`^[0-9]+(\.[0-9]{1,6})?$`)
+
+func (e *env) budgetsSetCommand() *cobra.Command {
+	var warning int64
+	var enforcement string
+	var accept bool
+	c := &cobra.Command{
+		Use: "set SCOPE ID AMOUNT", Short: "Make or change a budget", Args: cobra.ExactArgs(3),
+		Long: `Sets what a scope may spend in a month, in USD. SCOPE is ORGANISATION, TEAM, PROJECT or USER,
+ID is its id or name ("organisation" for the organisation). Zero admits nothing. What is not
+given stays as the server has it.`,
+		Example: `  forge budgets set TEAM backend 400
+  forge budgets set ORGANISATION organisation 25000 --warning-percent 90
+  forge budgets set USER ada 50 --enforcement block_and_stop --accept-overrun`,
+	}
+	c.Flags().Int64Var(&warning, "warning-percent", 0, "warn when this much is gone, 1 to 99")
+	c.Flags().StringVar(&enforcement, "enforcement", "", "block, block_and_stop or warn")
+	c.Flags().BoolVar(&accept, "accept-overrun", false, "allow a limit below what is spent or reserved already")
+	return e.remote(c, func(s *session, args []string) error {
+		scope := client.SetBudgetParamsScope(strings.ToUpper(args[0]))
+		switch scope {
+		case "ORGANISATION", "TEAM", "PROJECT", "USER":
+		default:
+			return UsageError{Err: fmt.Errorf("a scope is ORGANISATION, TEAM, PROJECT or USER, not %q", args[0])}
+		}
+		if !amount.MatchString(args[2]) {
+			return UsageError{Err: fmt.Errorf("an amount is US dollars like 400 or 400.00, not %q", args[2])}
+		}
+		set := client.BudgetSet{Amount: args[2]}
+		if c.Flags().Changed("warning-percent") {
+			set.WarningPercent = &warning
+		}
+		if enforcement != "" {
+			how := client.BudgetSetEnforcement(enforcement)
+			set.Enforcement = &how
+		}
+		if accept {
+			set.AcceptOverrun = &accept
+		}
+		r, err := s.api.SetBudgetWithResponse(s.ctx, scope, args[1], &client.SetBudgetParams{}, set)
+		if err != nil {
+			return err
+		}
+		b, err := decode[client.Budget](r.Body)
+		if err != nil {
+			return err
+		}
+		t := pairs()
+		t.pair("Scope", words(string(b.Scope)))
+		t.pair("ID", words(b.ScopeId))
+		t.pair("Name", wordsOf(b.Name))
+		t.pair("Limit USD", dollars(b.Amount))
+		t.pair("Spent USD", dollars(b.Settled))
+		t.pair("Reserved USD", dollars(b.Held))
+		t.pair("Available USD", dollars(b.Available))
+		t.pair("Used", percent(b.ConsumedPercent))
+		t.pair("Warning at", percent(b.WarningPercent))
+		t.pair("Enforcement", words(b.Enforcement))
+		return s.emit(r.Body, t)
+	})
+}

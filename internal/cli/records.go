@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robco-forge/forge/client"
+)
+
+// emitList prints a list: for programs the server's own objects in one array.
+func emitList[T any](s *session, l list[T], t *table) error {
+	raw, err := l.json()
+	if err != nil {
+		return err
+	}
+	return s.emit(raw, t)
+}
+
+// limitFlag bounds a list.
+func limitFlag(c *cobra.Command, limit *int) {
+	c.Flags().IntVar(limit, "limit", 0, "at most this many; 0 for all")
+	c.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if *limit < 0 {
+			return usageError(cmd, errors.New("--limit must not be negative"))
+		}
+		return nil
+	}
+}
+
+// given is a flag's value, or nothing.
+func given(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func (e *env) blueprintsCommand() *cobra.Command {
+	var limit int
+	c := &cobra.Command{
+		Use: "blueprints", Short: "What can be launched",
+		Long:    "Shows the blueprints that are public or your team's. REF is what `forge launch --blueprint` takes; with @VERSION it takes an older version.",
+		Example: "  forge blueprints\n  forge blueprints -o json | jq -r '.[].ref'",
+	}
+	limitFlag(c, &limit)
+	return e.remote(c, func(s *session, _ []string) error {
+		found, err := fetch[client.Blueprint](limit, func(cursor *string, size *int64) ([]byte, error) {
+			r, err := s.api.ListBlueprintsWithResponse(s.ctx, &client.ListBlueprintsParams{Cursor: cursor, Limit: size})
+			if err != nil {
+				return nil, err
+			}
+			return r.Body, nil
+		})
+		if err != nil {
+			return err
+		}
+		t := &table{head: []string{"REF", "VERSION", "OS", "BUNDLES", "DEFAULT", "MODE", "DESCRIPTION"}, none: "No blueprints."}
+		for _, b := range found.items {
+			t.row(words(b.Ref), count(b.ActiveVersion), words(b.OperatingSystem), words(strings.Join(b.BundleTypes, " ")), words(b.DefaultBundleType), words(b.RunningMode), words(b.Description))
+		}
+		return emitList(s, found, t)
+	})
+}
+
+func (e *env) auditCommand() *cobra.Command {
+	return parent(&cobra.Command{
+		Use: "audit", Short: "The audit log",
+		Long:    "The audit log holds every change and every refusal. Auditors read all of it.",
+		Example: "  forge audit list --user ada --result refused",
+	}, e.auditListCommand())
+}
+
+func (e *env) auditListCommand() *cobra.Command {
+	var user, action, kind, id, result, from, to string
+	var limit int
+	c := &cobra.Command{
+		Use: "list", Short: "Entries of the audit log, newest first",
+		Long: `Shows the entries that match all the flags; all pages of them unless --limit says less. Dates are
+days (UTC) or RFC 3339 instants; the period ends before --to.`,
+		Example: `  forge audit list --limit 20
+  forge audit list --user ada --result refused --from 2026-11-01
+  forge audit list --resource-id ws_01jd8x5qf8e2x9v7m3k4n5p6q7 -o csv > audit.csv`,
+	}
+	c.Flags().StringVar(&user, "user", "", "who did it, by id or user name")
+	c.Flags().StringVar(&action, "action", "", "what was done, like workspace.create")
+	c.Flags().StringVar(&kind, "resource-type", "", "to what kind of thing")
+	c.Flags().StringVar(&id, "resource-id", "", "to which thing")
+	c.Flags().StringVar(&result, "result", "", "success, refused or failed")
+	c.Flags().StringVar(&from, "from", "", "the first day")
+	c.Flags().StringVar(&to, "to", "", "the day after the last")
+	limitFlag(c, &limit)
+	return e.remote(c, func(s *session, _ []string) error {
+		p := client.ListAuditEntriesParams{User: given(user), Action: given(action), ResourceType: given(kind), ResourceId: given(id)}
+		if result != "" {
+			r := client.ListAuditEntriesParamsResult(result)
+			switch r {
+			case "success", "refused", "failed":
+			default:
+				return UsageError{Err: fmt.Errorf("--result is success, refused or failed, not %q", result)}
+			}
+			p.Result = &r
+		}
+		var err error
+		if p.From, p.To, err = period(from, to); err != nil {
+			return err
+		}
+		found, err := fetch[client.AuditEntry](limit, func(cursor *string, size *int64) ([]byte, error) {
+			p.Cursor, p.Limit = cursor, size
+			r, err := s.api.ListAuditEntriesWithResponse(s.ctx, &p)
+			if err != nil {
+				return nil, err
+			}
+			return r.Body, nil
+		})
+		if err != nil {
+			return err
+		}
+		t := &table{head: []string{"TIME", "USER", "ACTION", "RESOURCE TYPE", "RESOURCE ID", "RESULT", "CODE", "INTERFACE", "ID"}, none: "No entries."}
+		for _, a := range found.items {
+			outcome := words(string(a.Result))
+			switch a.Result {
+			case "refused":
+				outcome.style = &styleBusy
+			case "failed":
+				outcome.style = &styleBad
+			}
+			t.row(instant(a.Timestamp), words(a.UserId), words(a.Action), words(a.ResourceType), words(a.ResourceId), outcome, wordsOf(a.Code), words(a.Interface), words(a.Id))
+		}
+		return emitList(s, found, t)
+	})
+}
