@@ -34,8 +34,8 @@ func TestAKilledForgeGivesEveryRequestExactlyOneWorkSpace(t *testing.T) { crash(
 func crash(t *testing.T, rounds int, seed uint64) {
 	t.Helper()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // repeatable on purpose
-	dir, err := os.MkdirTemp("", "forge-crash-")
+	random := rand.New(rand.NewPCG(seed, 0))     //nolint:gosec // repeatable on purpose
+	dir, err := os.MkdirTemp("", "forge-crash-") //nolint:usetesting // the database's user cannot enter root's t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ type process struct {
 func startChild(t *testing.T, dir string) *process {
 	t.Helper()
 	ready := filepath.Join(dir, "ready.json")
-	_ = os.Remove(ready) // it may not be there
+	_ = os.Remove(ready)            // it may not be there
 	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // ourselves; ended by kill
 	cmd.Env = append(os.Environ(), "FORGE_E2E_CHILD="+dir)
 	cmd.Stderr = os.Stderr

@@ -50,7 +50,7 @@ func run(m *testing.M) int {
 			Ready: func(i app.DevInfo) error { forge = i; close(ready); return nil },
 		})
 	}()
-	code := 1
+	var code int
 	select {
 	case <-ready:
 		code = m.Run()

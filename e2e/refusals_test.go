@@ -217,7 +217,9 @@ func TestWhoIsNobodyGetsIn401AndWhatIsNotYoursIsNotThere(t *testing.T) {
 func TestNoMalformedRequestIsAnsweredWithAnythingButAProblem(t *testing.T) {
 	const secret = "hunter2-do-not-echo"
 	ada := token(t, "grace")
-	post := func(path, body string, header ...string) answer { return ask(t, "POST", path, ada, strings.NewReader(body), header...) }
+	post := func(path, body string, header ...string) answer {
+		return ask(t, "POST", path, ada, strings.NewReader(body), header...)
+	}
 	bodies := []string{
 		``, `{`, `[]`, `null`, `"x"`, `42`, `{}`, `{"blueprint":""}`, `{"blueprint":7}`, `{"blueprint":null}`, `{"blueprint":["go-dev"]}`,
 		`{"blueprint":"go-dev","password":"` + secret + `"}`, `{"blueprint":"go-dev","bundle_type":"` + secret + `"}`,
@@ -254,11 +256,16 @@ func TestNoMalformedRequestIsAnsweredWithAnythingButAProblem(t *testing.T) {
 		status       int
 		code         string
 	}{
-		{"GET", "/api/v1/nothing", 404, "ROUTE_NOT_FOUND"}, {"PUT", "/api/v1/workspaces", 405, "METHOD_NOT_ALLOWED"}, {"GET", "/", 404, "ROUTE_NOT_FOUND"},
-		{"GET", "/api/v1/workspaces?limit=1000", 422, "VALIDATION_FAILED"}, {"GET", "/api/v1/workspaces?cursor=zzz", 422, "CURSOR_INVALID"},
-		{"GET", "/api/v1/workspaces?limit=x", 422, "VALIDATION_FAILED"}, {"GET", "/api/v1/costs/summary?group_by=mood", 422, "VALIDATION_FAILED"},
+		{"GET", "/api/v1/nothing", 404, "ROUTE_NOT_FOUND"},
+		{"PUT", "/api/v1/workspaces", 405, "METHOD_NOT_ALLOWED"},
+		{"GET", "/", 404, "ROUTE_NOT_FOUND"},
+		{"GET", "/api/v1/workspaces?limit=1000", 422, "VALIDATION_FAILED"},
+		{"GET", "/api/v1/workspaces?cursor=zzz", 422, "CURSOR_INVALID"},
+		{"GET", "/api/v1/workspaces?limit=x", 422, "VALIDATION_FAILED"},
+		{"GET", "/api/v1/costs/summary?group_by=mood", 422, "VALIDATION_FAILED"},
 		{"GET", "/api/v1/costs/summary?from=2027-01-01T00:00:00Z&to=2026-01-01T00:00:00Z", 422, "RANGE_INVALID"},
-		{"GET", "/api/v1/workspaces/ws_nope", 404, "WORKSPACE_NOT_FOUND"}, {"GET", "/api/v1/workspaces/%00", 422, "TEXT_INVALID"},
+		{"GET", "/api/v1/workspaces/ws_nope", 404, "WORKSPACE_NOT_FOUND"},
+		{"GET", "/api/v1/workspaces/%00", 422, "TEXT_INVALID"},
 	} {
 		if r := ask(t, c.method, c.path, ada, nil); r.status != c.status || r.code(t) != c.code {
 			t.Errorf("%s %s: %d %s, want %d %s", c.method, c.path, r.status, r.body, c.status, c.code)

@@ -150,7 +150,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 			},
 		}),
 	}
-	f.workers = worker.New(worker.Workers{
+	f.workers = worker.New(worker.Config{
 		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger},
 		Meter:      meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
@@ -259,7 +259,7 @@ func (f *Forge) Serve(ctx context.Context, l net.Listener) error {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		err = server.Shutdown(drain)
 		cancel()
-		<-failed
+		<-failed //nolint:errcheck // it says that the server was closed, which was our doing
 	}
 	stop()
 	wg.Wait()

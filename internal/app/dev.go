@@ -237,7 +237,8 @@ func readCredentials(path string) ([]Credential, error) {
 		return nil, err
 	}
 	var users []Credential
-	return users, json.Unmarshal(raw, &users)
+	err = json.Unmarshal(raw, &users)
+	return users, err
 }
 
 // WriteSecret writes v as JSON for the owner's eyes only, whole or not at all.

@@ -16,12 +16,24 @@ func TestAnAmountIsReadExactlyOrNotAtAll(t *testing.T) {
 		want money.USD
 		err  error
 	}{
-		{"0", 0, nil}, {"12.5", 12_500_000, nil}, {"-0.000001", -1, nil}, {"000000000000001", money.Dollar, nil},
+		{"0", 0, nil},
+		{"12.5", 12_500_000, nil},
+		{"-0.000001", -1, nil},
+		{"000000000000001", money.Dollar, nil},
 		{"999999999999.999999", money.Max, nil},
-		{"", 0, money.ErrSyntax}, {".5", 0, money.ErrSyntax}, {"5.", 0, money.ErrSyntax}, {"+5", 0, money.ErrSyntax},
-		{"1e400", 0, money.ErrSyntax}, {"NaN", 0, money.ErrSyntax}, {"1,000", 0, money.ErrSyntax}, {" 1", 0, money.ErrSyntax},
-		{"--1", 0, money.ErrSyntax}, {"1.2.3", 0, money.ErrSyntax}, {"٣", 0, money.ErrSyntax},
-		{"0.1234567", 0, money.ErrRange}, {"1000000000000", 0, money.ErrRange},
+		{"", 0, money.ErrSyntax},
+		{".5", 0, money.ErrSyntax},
+		{"5.", 0, money.ErrSyntax},
+		{"+5", 0, money.ErrSyntax},
+		{"1e400", 0, money.ErrSyntax},
+		{"NaN", 0, money.ErrSyntax},
+		{"1,000", 0, money.ErrSyntax},
+		{" 1", 0, money.ErrSyntax},
+		{"--1", 0, money.ErrSyntax},
+		{"1.2.3", 0, money.ErrSyntax},
+		{"٣", 0, money.ErrSyntax},
+		{"0.1234567", 0, money.ErrRange},
+		{"1000000000000", 0, money.ErrRange},
 	} {
 		got, err := money.Parse(c.in)
 		if got != c.want || !errors.Is(err, c.err) {

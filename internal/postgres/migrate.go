@@ -38,7 +38,7 @@ func NewMigrator(url string, log *slog.Logger) (*Migrator, error) {
 		return nil, fmt.Errorf("database address: %w", redact(err))
 	}
 	cfg.RuntimeParams["timezone"] = "UTC"
-	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { log.Info("database: " + n.Message) }
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { log.Info("the database says", "notice", n.Message) }
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err

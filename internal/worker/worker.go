@@ -28,14 +28,18 @@ const (
 	healthyWithin = time.Minute
 )
 
-// Workers are the background loops of one process. Any number of processes may run them on one database.
-type Workers struct {
+// Config is what the loops work with.
+type Config struct {
 	Reconciler *workspace.Reconciler
 	Meter      *cost.Meter
 	Budgets    *budget.Book
 	Log        *audit.Log
 	Slog       *slog.Logger
+}
 
+// Workers are the background loops of one process. Any number of processes may run them on one database.
+type Workers struct {
+	Config
 	poke    chan struct{}
 	last    atomic.Int64
 	rounds  *prometheus.CounterVec
@@ -43,14 +47,15 @@ type Workers struct {
 }
 
 // New makes the loops; reg may be nil.
-func New(w Workers, reg prometheus.Registerer) *Workers {
+func New(c Config, reg prometheus.Registerer) *Workers {
+	w := &Workers{Config: c}
 	w.poke = make(chan struct{}, reconcilers)
 	w.rounds = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "forge_worker_rounds_total", Help: "Rounds of each background loop, by how they ended."}, []string{"loop", "outcome"})
 	w.handled = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "forge_worker_rows_total", Help: "Rows that each background loop has worked on."}, []string{"loop"})
 	if reg != nil {
 		reg.MustRegister(w.rounds, w.handled)
 	}
-	return &w
+	return w
 }
 
 // Poke wakes a reconciler: something has just become due.
@@ -140,7 +145,7 @@ func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 		opened, err = w.Budgets.RollOver(ctx, tx)
 		return nothingIfNone(opened, err)
 	})
-	if err = ignoreNothing(err); err != nil {
+	if err := ignoreNothing(err); err != nil {
 		return 0, err
 	}
 	if _, err := w.Log.EnsurePartitions(ctx); err != nil {

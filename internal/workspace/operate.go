@@ -40,7 +40,8 @@ func (f *Fleet) Start(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVers
 		return nil, stateConflict(w, "started")
 	}
 	if w.Desired == WantAvailable && w.State != Stopped && w.State != Stopping {
-		return w, unchanged(tx, w, "start")
+		unchanged(tx, w, "start")
+		return w, nil
 	}
 	if err := f.Budgets.Renew(ctx, tx, w.ID); err != nil {
 		return nil, err
@@ -63,7 +64,8 @@ func (f *Fleet) Stop(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVersi
 		return nil, ErrAlwaysOn
 	}
 	if w.Desired == WantStopped && (w.Asked == "stop" || w.State == Stopped || w.State == Stopping) {
-		return w, unchanged(tx, w, "stop")
+		unchanged(tx, w, "stop")
+		return w, nil
 	}
 	w.Desired, w.Asked, w.AskedAt, w.NextDueAt = WantStopped, "stop", nil, &tx.Now
 	f.poke(tx)
@@ -77,7 +79,8 @@ func (f *Fleet) Terminate(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, if
 		return nil, err
 	}
 	if w.Desired == WantTerminated || w.State.Ended() {
-		return w, unchanged(tx, w, "terminate")
+		unchanged(tx, w, "terminate")
+		return w, nil
 	}
 	w.Desired, w.NextDueAt = WantTerminated, &tx.Now
 	f.poke(tx)
@@ -85,11 +88,10 @@ func (f *Fleet) Terminate(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, if
 }
 
 // unchanged records that what was asked for is so already.
-func unchanged(tx *audit.Tx, w *WorkSpace, kind string) error {
+func unchanged(tx *audit.Tx, w *WorkSpace, kind string) {
 	tx.Record(audit.Event{Action: "workspace." + kind, ResourceType: "workspace", ResourceID: string(w.ID), Details: map[string]any{
 		"already": true, "state": string(w.State), "desired": string(w.Desired),
 	}})
-	return nil
 }
 
 func stateConflict(w *WorkSpace, verb string) error {
@@ -156,7 +158,8 @@ func (f *Fleet) Update(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Pat
 		changed["max_lifetime_days"] = *p.MaxLifetimeDays
 	}
 	if len(changed) == 0 {
-		return w, unchanged(tx, w, "update")
+		unchanged(tx, w, "update")
+		return w, nil
 	}
 	err = save(ctx, tx, w, w.State, "update", "user", changed)
 	if postgres.Violates(err, "workspaces_owner_name_uq") {

@@ -202,8 +202,10 @@ func TestEachRuleRefusesItsForgeryAndSaysWhere(t *testing.T) {
 		})
 	}
 	// The other two: Type is for encoding only, NotCanonical for what no other rule catches.
-	for _, r := range []Rule{TooLarge, Syntax, Whitespace, Trailing, UnknownKey, DuplicateKey, KeyOrder, MissingKey, KeyForm, Escape, UTF8,
-		Number, Depth, Empty, Value, TooLong, BadTime, BadID, Base64, Marker, Version} {
+	for _, r := range []Rule{
+		TooLarge, Syntax, Whitespace, Trailing, UnknownKey, DuplicateKey, KeyOrder, MissingKey, KeyForm, Escape, UTF8,
+		Number, Depth, Empty, Value, TooLong, BadTime, BadID, Base64, Marker, Version,
+	} {
 		if !reached[r] {
 			t.Errorf("no forgery breaks the rule %q", r)
 		}

@@ -111,7 +111,7 @@ func adminWrite(w http.ResponseWriter, status int, answer any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
+	_, _ = w.Write(append(body, '\n'))
 }
 
 func (e *Emulator) adminWorkspaces(w http.ResponseWriter, _ *http.Request) {

@@ -212,10 +212,10 @@ func (h hardware) allows(root, user int) bool {
 	if root < h.leastRootGiB || user < h.leastUserGiB {
 		return false
 	}
-	switch {
-	case root == 80:
+	switch root {
+	case 80:
 		return user == 10 || user == 50 || user == 100
-	case root == 100:
+	case 100:
 		return h.leastRootGiB == 100 && user >= 100 && user <= 2000
 	}
 	return root >= 175 && root <= 2000 && user >= 100 && user <= 2000

@@ -28,7 +28,7 @@ func TestALostAnswerIsOfACreateThatHappened(t *testing.T) {
 	b := newBench(t)
 	b.fault(fault{Op: "CreateWorkspaces", Kind: "drop_response_after_apply"})
 	_, err := b.client().CreateWorkspaces(t.Context(), createFor("alice"))
-	if e := (smithy.APIError)(nil); err == nil || errors.As(err, &e) {
+	if e := smithy.APIError(nil); err == nil || errors.As(err, &e) {
 		t.Fatalf("want a broken connection, got %v", err)
 	}
 	if got := b.adminAll(); len(got) != 1 {
@@ -84,7 +84,7 @@ func TestThrottlingAndInternalFailures(t *testing.T) {
 	for kind, want := range map[string]string{"throttle": "ThrottlingException", "http500": "InternalFailure"} {
 		b.fault(fault{Op: "DescribeWorkspaces", Kind: kind, Count: 2})
 		_, err := b.client().DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{})
-		if e := (smithy.APIError)(nil); !errors.As(err, &e) || e.ErrorCode() != want {
+		if e := smithy.APIError(nil); !errors.As(err, &e) || e.ErrorCode() != want {
 			t.Errorf("%s: %v", kind, err)
 		}
 		if _, err := b.client(retrying).DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{}); err != nil {
@@ -107,7 +107,7 @@ func TestAFaultMayBeOneUsers(t *testing.T) {
 	b.fault(fault{Kind: "throttle", User: "ALICE", Count: 3})
 	wantCode(t, "stop bob's", b.stop(bob), "")
 	_, err := b.client().StopWorkspaces(t.Context(), &workspaces.StopWorkspacesInput{StopWorkspaceRequests: []types.StopRequest{{WorkspaceId: &alice}}})
-	if e := (smithy.APIError)(nil); !errors.As(err, &e) || e.ErrorCode() != "ThrottlingException" {
+	if e := smithy.APIError(nil); !errors.As(err, &e) || e.ErrorCode() != "ThrottlingException" {
 		t.Errorf("stop alice's: %v", err)
 	}
 	_, err = b.client().DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{DirectoryId: aws.String(directory), UserName: aws.String("Alice")})
@@ -135,8 +135,11 @@ func TestALostAnswerWaitsForARequestThatIsApplied(t *testing.T) {
 func TestFaultsCanBeTakenBackAndMustMakeSense(t *testing.T) {
 	b := newBench(t)
 	for _, bad := range []any{
-		fault{Kind: "meteorite"}, fault{Kind: "throttle", Op: "NoSuchOperation"}, fault{Kind: "throttle", Count: -1},
-		map[string]any{"kind": "throttle", "usre": "alice"}, "text",
+		fault{Kind: "meteorite"},
+		fault{Kind: "throttle", Op: "NoSuchOperation"},
+		fault{Kind: "throttle", Count: -1},
+		map[string]any{"kind": "throttle", "usre": "alice"},
+		"text",
 	} {
 		b.call(http.MethodPost, "/_emu/faults", bad, http.StatusBadRequest, nil)
 	}

@@ -73,7 +73,7 @@ func readJournal(path string, w *world) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 
 	in := bufio.NewReaderSize(f, 1<<16)
 	for n := 1; ; n++ {
@@ -138,7 +138,7 @@ func (j *journal) rewrite(seq int64, records []record) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			f.Close()
+			_ = f.Close()
 		}
 	}()
 	if _, err := f.Write(content); err != nil {
@@ -154,7 +154,7 @@ func (j *journal) rewrite(seq int64, records []record) (err error) {
 		return fmt.Errorf("write state file: %w", err)
 	}
 	if j.f != nil {
-		j.f.Close()
+		_ = j.f.Close()
 	}
 	j.f, j.size, j.broken = f, int64(len(content)), nil
 	return nil

@@ -23,7 +23,7 @@ func lockFile(path string) (io.Closer, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
+	_ = f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, errLocked
 	}

@@ -18,7 +18,7 @@ func (b *bench) modify(id string, p types.WorkspaceProperties) string {
 	if err == nil {
 		return ""
 	}
-	if e := (smithy.APIError)(nil); errors.As(err, &e) {
+	if e := smithy.APIError(nil); errors.As(err, &e) {
 		return e.ErrorCode()
 	}
 	b.t.Fatal(err)
@@ -82,12 +82,21 @@ func TestSizesChangeInTheBackground(t *testing.T) {
 		takes    time.Duration
 		done     func(*types.WorkspaceProperties) bool
 	}{
-		{types.WorkspaceProperties{ComputeTypeName: types.ComputePower}, types.ModificationResourceEnumComputeType, 30 * time.Minute,
-			func(p *types.WorkspaceProperties) bool { return p.ComputeTypeName == types.ComputePower }},
-		{types.WorkspaceProperties{UserVolumeSizeGib: aws.Int32(100)}, types.ModificationResourceEnumUserVolume, time.Hour,
-			func(p *types.WorkspaceProperties) bool { return *p.UserVolumeSizeGib == 100 }},
-		{types.WorkspaceProperties{RootVolumeSizeGib: aws.Int32(175)}, types.ModificationResourceEnumRootVolume, time.Hour,
-			func(p *types.WorkspaceProperties) bool { return *p.RootVolumeSizeGib == 175 }},
+		{
+			types.WorkspaceProperties{ComputeTypeName: types.ComputePower},
+			types.ModificationResourceEnumComputeType, 30 * time.Minute,
+			func(p *types.WorkspaceProperties) bool { return p.ComputeTypeName == types.ComputePower },
+		},
+		{
+			types.WorkspaceProperties{UserVolumeSizeGib: aws.Int32(100)},
+			types.ModificationResourceEnumUserVolume, time.Hour,
+			func(p *types.WorkspaceProperties) bool { return *p.UserVolumeSizeGib == 100 },
+		},
+		{
+			types.WorkspaceProperties{RootVolumeSizeGib: aws.Int32(175)},
+			types.ModificationResourceEnumRootVolume, time.Hour,
+			func(p *types.WorkspaceProperties) bool { return *p.RootVolumeSizeGib == 175 },
+		},
 	} {
 		wantCode(t, string(c.resource), b.modify(id, c.change), "")
 		asked := b.clock.Now()

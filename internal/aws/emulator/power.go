@@ -10,10 +10,12 @@ import (
 
 type item struct{ WorkspaceId string }
 
-type startInput struct{ StartWorkspaceRequests []item }
-type stopInput struct{ StopWorkspaceRequests []item }
-type rebootInput struct{ RebootWorkspaceRequests []item }
-type terminateInput struct{ TerminateWorkspaceRequests []item }
+type (
+	startInput     struct{ StartWorkspaceRequests []item }
+	stopInput      struct{ StopWorkspaceRequests []item }
+	rebootInput    struct{ RebootWorkspaceRequests []item }
+	terminateInput struct{ TerminateWorkspaceRequests []item }
+)
 
 func startWorkspaces(e *Emulator, c *call, in startInput) (any, error) {
 	return e.changeEach(c, in.StartWorkspaceRequests, (*workspace).start)

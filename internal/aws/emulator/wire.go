@@ -196,14 +196,14 @@ func (e *Emulator) write(w http.ResponseWriter, c *call, answer any, err error) 
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body) // a client that has gone away has nothing more to be told
+	_, _ = w.Write(body) // a client that has gone away has nothing more to be told
 }
 
 // dropConnection ends the connection without an answer, as a network does.
 func dropConnection(w http.ResponseWriter) {
 	if h, ok := w.(http.Hijacker); ok {
 		if conn, _, err := h.Hijack(); err == nil {
-			conn.Close()
+			_ = conn.Close()
 			return
 		}
 	}

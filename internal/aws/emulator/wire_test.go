@@ -56,25 +56,37 @@ func TestARequestThatMakesNoSenseIsRefusedInAmazonsWords(t *testing.T) {
 		"fraction":           {"DescribeWorkspaces", `{"Limit":1.5}`, "SerializationException", ""},
 		"too big an integer": {"DescribeWorkspaces", `{"Limit":99999999999}`, "SerializationException", ""},
 		"text for a boolean": {"CreateWorkspaces", create(`"RootVolumeEncryptionEnabled":"yes"`), "SerializationException", ""},
-		"limit too large": {"DescribeWorkspaces", `{"Limit":26}`, "ValidationException",
-			"1 validation error detected: Value '26' at 'limit' failed to satisfy constraint: Member must have value less than or equal to 25"},
-		"limit too small": {"DescribeWorkspaces", `{"Limit":0}`, "ValidationException",
-			"Value '0' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1"},
-		"required is missing": {"CreateWorkspaces", `{}`, "ValidationException",
-			"1 validation error detected: Value null at 'workspaces' failed to satisfy constraint: Member must not be null"},
+		"limit too large": {
+			"DescribeWorkspaces", `{"Limit":26}`, "ValidationException",
+			"1 validation error detected: Value '26' at 'limit' failed to satisfy constraint: Member must have value less than or equal to 25",
+		},
+		"limit too small": {
+			"DescribeWorkspaces", `{"Limit":0}`, "ValidationException",
+			"Value '0' at 'limit' failed to satisfy constraint: Member must have value greater than or equal to 1",
+		},
+		"required is missing": {
+			"CreateWorkspaces", `{}`, "ValidationException",
+			"1 validation error detected: Value null at 'workspaces' failed to satisfy constraint: Member must not be null",
+		},
 		"null is missing": {"CreateWorkspaces", `{"Workspaces":null}`, "ValidationException", "Value null at 'workspaces'"},
 		"null in a list":  {"CreateWorkspaces", `{"Workspaces":[null]}`, "ValidationException", "Value null at 'workspaces.1.member'"},
 		"empty list":      {"CreateWorkspaces", `{"Workspaces":[]}`, "ValidationException", "Member must have length greater than or equal to 1"},
 		"26 of 25":        {"StopWorkspaces", `{"StopWorkspaceRequests":[` + many + `]}`, "ValidationException", "at 'stopWorkspaceRequests' failed to satisfy constraint: Member must have length less than or equal to 25"},
-		"required in an item": {"TerminateWorkspaces", `{"TerminateWorkspaceRequests":[{}]}`, "ValidationException",
-			"Value null at 'terminateWorkspaceRequests.1.member.workspaceId'"},
-		"pattern": {"CreateWorkspaces", `{"Workspaces":[{"DirectoryId":"d-926722edaf","UserName":"alice","BundleId":"gold"}]}`, "ValidationException",
-			"1 validation error detected: Value 'gold' at 'workspaces.1.member.bundleId' failed to satisfy constraint: Member must satisfy regular expression pattern: ^wsb-[0-9a-z]{8,63}$"},
+		"required in an item": {
+			"TerminateWorkspaces", `{"TerminateWorkspaceRequests":[{}]}`, "ValidationException",
+			"Value null at 'terminateWorkspaceRequests.1.member.workspaceId'",
+		},
+		"pattern": {
+			"CreateWorkspaces", `{"Workspaces":[{"DirectoryId":"d-926722edaf","UserName":"alice","BundleId":"gold"}]}`, "ValidationException",
+			"1 validation error detected: Value 'gold' at 'workspaces.1.member.bundleId' failed to satisfy constraint: Member must satisfy regular expression pattern: ^wsb-[0-9a-z]{8,63}$",
+		},
 		"pattern with a line end": {"DescribeWorkspaces", `{"WorkspaceIds":["ws-123456789\n"]}`, "ValidationException", "workspaceIds.1.member"},
 		"two at once":             {"CreateWorkspaces", `{"Workspaces":[{"DirectoryId":"d-926722edaf","UserName":""}]}`, "ValidationException", "2 validation errors detected: "},
 		"long name":               {"CreateWorkspaces", `{"Workspaces":[{"DirectoryId":"d-926722edaf","UserName":"` + strings.Repeat("ü", 64) + `","BundleId":"wsb-v26vg2847"}]}`, "ValidationException", "Member must have length less than or equal to 63"},
-		"enum": {"CreateWorkspaces", create(`"WorkspaceProperties":{"RunningMode":"SOMETIMES"}`), "ValidationException",
-			"Value 'SOMETIMES' at 'workspaces.1.member.workspaceProperties.runningMode' failed to satisfy constraint: Member must satisfy enum value set: [AUTO_STOP, ALWAYS_ON, MANUAL]"},
+		"enum": {
+			"CreateWorkspaces", create(`"WorkspaceProperties":{"RunningMode":"SOMETIMES"}`), "ValidationException",
+			"Value 'SOMETIMES' at 'workspaces.1.member.workspaceProperties.runningMode' failed to satisfy constraint: Member must satisfy enum value set: [AUTO_STOP, ALWAYS_ON, MANUAL]",
+		},
 		"enum in a list": {"CreateWorkspaces", create(`"WorkspaceProperties":{"Protocols":["RDP"]}`), "ValidationException", "workspaceProperties.protocols.1.member"},
 		"tag key":        {"CreateTags", `{"ResourceId":"ws-123456789","Tags":[{"Key":""}]}`, "ValidationException", "tags.1.member.key"},
 		"tag value":      {"CreateTags", `{"ResourceId":"ws-123456789","Tags":[{"Key":"k","Value":"` + strings.Repeat("v", 256) + `"}]}`, "ValidationException", "tags.1.member.value"},
@@ -196,11 +208,11 @@ func TestTheSDKSeesItsOwnErrorTypes(t *testing.T) {
 		t.Errorf("modify while pending: %v", err)
 	}
 	_, err = b.client().ListAccountLinks(t.Context(), &workspaces.ListAccountLinksInput{})
-	if e := (smithy.APIError)(nil); !errors.As(err, &e) || e.ErrorCode() != "UnknownOperationException" {
+	if e := smithy.APIError(nil); !errors.As(err, &e) || e.ErrorCode() != "UnknownOperationException" {
 		t.Errorf("operation that is not emulated: %v", err)
 	}
 	_, err = b.client().DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{WorkspaceIds: []string{"nonsense"}})
-	if e := (smithy.APIError)(nil); !errors.As(err, &e) || e.ErrorCode() != "ValidationException" {
+	if e := smithy.APIError(nil); !errors.As(err, &e) || e.ErrorCode() != "ValidationException" {
 		t.Errorf("malformed id: %v", err)
 	}
 }

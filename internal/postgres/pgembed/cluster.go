@@ -60,7 +60,7 @@ func (p place) initialise(ctx context.Context, bin binaries, ephemeral bool) err
 func (p place) sweep() {
 	left, _ := filepath.Glob(filepath.Join(globEscape(p.home), freshPattern)) // fails only on a malformed pattern
 	for _, dir := range left {
-		os.RemoveAll(dir)
+		_ = os.RemoveAll(dir)
 	}
 }
 

@@ -42,18 +42,18 @@ func acquire(ctx context.Context, dir string) (*os.File, error) {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			pid := holder(ctx, f)
-			f.Close()
+			_ = f.Close()
 			return nil, &InUseError{DataDir: dir, PID: pid}
 		}
 		if err == nil && !names(path, f) {
-			f.Close()
+			_ = f.Close()
 			continue // that ephemeral server again: we locked a file that no one else will find
 		}
 		if err == nil {
 			err = writePID(f)
 		}
 		if err != nil {
-			f.Close()
+			_ = f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		return f, nil

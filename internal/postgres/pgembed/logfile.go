@@ -33,12 +33,12 @@ func openLog(path string) (*logFile, error) {
 	}
 	l := &logFile{f: f}
 	if err := l.trim(); err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
 	fi, err := f.Stat()
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, err
 	}
 	l.from = fi.Size()

@@ -190,7 +190,7 @@ func tempHome(who account) (string, error) {
 		err = who.reach(home)
 	}
 	if err != nil {
-		os.Remove(home)
+		_ = os.Remove(home)
 		return "", err
 	}
 	return home, nil
@@ -314,6 +314,6 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }() // the sync has said what there is to say
 	return d.Sync()
 }

@@ -77,7 +77,7 @@ func (p *process) killGroup() {
 	select {
 	case <-p.done:
 	default:
-		syscall.Kill(-p.pid(), syscall.SIGKILL) // can fail only because it has ended
+		_ = syscall.Kill(-p.pid(), syscall.SIGKILL) // can fail only because it has ended
 	}
 }
 

@@ -221,7 +221,7 @@ func (s *Server) release() error {
 	if s.lock == nil {
 		return nil
 	}
-	defer s.lock.Close()
+	defer func() { _ = s.lock.Close() }() // closing is what unlocks, and cannot fail
 	var errs []error
 	remove := func(err error) {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -229,7 +229,7 @@ func (s *Server) release() error {
 		}
 	}
 	if s.log != nil {
-		s.log.f.Close()
+		_ = s.log.f.Close()
 	}
 	if s.sockets != "" {
 		remove(os.RemoveAll(s.sockets))
