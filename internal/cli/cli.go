@@ -79,12 +79,11 @@ func pause(ctx context.Context, d time.Duration) error {
 // session is one run of a command.
 type session struct {
 	*env
-	ctx     context.Context //nolint:containedctx // a session lives as long as the one call that it serves
-	format  string
-	name    string // of the context, empty when the environment says it all
-	target  Context
-	api     *client.ClientWithResponses
-	command string
+	ctx    context.Context // it lives as long as the one call that it serves
+	format string
+	name   string // of the context, empty when the environment says it all
+	target Context
+	api    *client.ClientWithResponses
 }
 
 var formats = []string{"table", "json", "yaml", "csv"}
@@ -98,7 +97,7 @@ func (e *env) local(c *cobra.Command, run func(s *session, args []string) error)
 		if !slices.Contains(formats, format) {
 			return usageError(cmd, fmt.Errorf("--output is one of %s, not %q", strings.Join(formats, ", "), format))
 		}
-		err := run(&session{env: e, ctx: cmd.Context(), format: format, command: cmd.CommandPath()}, args)
+		err := run(&session{env: e, ctx: cmd.Context(), format: format}, args)
 		if u, ok := errors.AsType[UsageError](err); ok && u.Command == "" {
 			return usageError(cmd, u.Err)
 		}

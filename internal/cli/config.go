@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,8 +52,10 @@ func LoadConfig() (Config, string, error) {
 
 // Save writes the file, whole or not at all, readable by its owner only: there are tokens in it.
 func (c Config) Save(path string) error {
-	b, err := yaml.Marshal(c)
-	if err != nil {
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := errors.Join(e.Encode(c), e.Close()); err != nil {
 		return err
 	}
 	// Who keeps the file behind a link keeps the link.
@@ -67,7 +70,7 @@ func (c Config) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.Write(b.Bytes())
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)

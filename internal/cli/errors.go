@@ -179,6 +179,18 @@ func brief(v any) string {
 	return string(text)
 }
 
+// unreached is a request without an answer.
+type unreached struct {
+	api   string
+	cause error
+}
+
+func (u unreached) Error() string {
+	return fmt.Sprintf("cannot reach the server at %s: %v", u.api, u.cause)
+}
+
+func (u unreached) Unwrap() error { return u.cause }
+
 // unreachable says in a person's words why there was no answer.
 func unreachable(api string, err error) error {
 	if errors.Is(err, context.Canceled) {
@@ -194,5 +206,5 @@ func unreachable(api string, err error) error {
 	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
 		cause = fmt.Errorf("no answer within %s", requestTimeout)
 	}
-	return hint{fmt.Errorf("cannot reach the server at %s: %w", api, cause), "see that it runs (`forge dev` runs one on this machine), and that `forge context list` has the right address"}
+	return hint{unreached{api, cause}, "see that it runs (`forge dev` runs one on this machine), and that `forge context list` has the right address"}
 }

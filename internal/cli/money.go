@@ -108,7 +108,7 @@ or may start both count; nothing starts that does not fit into every budget it f
 		for _, b := range found.items {
 			used := percent(b.ConsumedPercent)
 			if s.outTTY {
-				used.show, used.number = bar(b.ConsumedPercent), s.format == "csv"
+				used.show = bar(b.ConsumedPercent)
 				used.style = &styleGood
 				switch {
 				case b.ConsumedPercent >= 100:

@@ -126,6 +126,7 @@ days (UTC) or RFC 3339 instants; the period ends before --to.`,
 				outcome.style = &styleBusy
 			case "failed":
 				outcome.style = &styleBad
+			default:
 			}
 			t.row(instant(a.Timestamp), words(a.UserId), words(a.Action), words(a.ResourceType), words(a.ResourceId), outcome, wordsOf(a.Code), words(a.Interface), words(a.Id))
 		}

@@ -292,8 +292,9 @@ func (c cell) display() string {
 func writePlain(w io.Writer, t *table) error {
 	b := &bytes.Buffer{}
 	tw := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	var lines []string
 	if !t.pairs {
-		fmt.Fprintln(tw, strings.Join(t.head, "\t"))
+		lines = append(lines, strings.Join(t.head, "\t"))
 	}
 	for _, row := range t.rows {
 		cells := make([]string, len(row))
@@ -303,7 +304,10 @@ func writePlain(w io.Writer, t *table) error {
 		if t.pairs {
 			cells[0] += ":"
 		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
+		lines = append(lines, strings.Join(cells, "\t"))
+	}
+	if _, err := fmt.Fprintln(tw, strings.Join(lines, "\n")); err != nil {
+		return err
 	}
 	if err := tw.Flush(); err != nil {
 		return err

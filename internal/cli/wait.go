@@ -136,6 +136,7 @@ func settled(ws client.Workspace, target string) (bool, error) {
 	switch ws.State {
 	case "FAILED", "TERMINATED", "CONFLICT":
 		return true, hint{fmt.Errorf("%s is %s%s", ws.Id, ws.State, reason), try}
+	default:
 	}
 	if ws.Desired != "" && string(ws.Desired) != target {
 		return true, hint{fmt.Errorf("%s is to be %s now, not %s%s", ws.Id, ws.Desired, target, reason), try}
@@ -148,6 +149,6 @@ func passing(err error) bool {
 	if refused, ok := errors.AsType[*APIError](err); ok {
 		return refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests
 	}
-	h, ok := errors.AsType[hint](err)
-	return ok && h.error != nil
+	_, ok := errors.AsType[unreached](err)
+	return ok
 }

@@ -48,7 +48,7 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		wait := 200 * time.Millisecond << (2 * (attempt - 1)) // 0.2 s, 0.8 s, 3.2 s
-		again := false
+		var again bool
 		if err != nil {
 			again = mayRepeatAfter(req, err)
 			err = unreachable(w.api, err)

@@ -416,11 +416,12 @@ func (e *env) changeCommand(c *cobra.Command, target string, confirm func(s *ses
 		if err != nil {
 			return err
 		}
-		var waited error
-		if raw := json.RawMessage(nil); w.wanted {
-			if ws, raw, waited = s.wait(ws, target, w.timeout); raw != nil {
-				body = raw
-			}
+		if !w.wanted {
+			return s.emit(body, workspaceTable(ws))
+		}
+		ws, raw, waited := s.wait(ws, target, w.timeout)
+		if raw != nil {
+			body = raw
 		}
 		return errors.Join(s.emit(body, workspaceTable(ws)), waited)
 	})
