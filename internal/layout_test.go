@@ -54,7 +54,7 @@ var ranks = map[string]int{
 	"internal/people":          5,
 	"internal/audit":           4,
 	"internal/notify":          4,
-	"internal/postgres/pgtest": 4,
+	"internal/postgres/pgtest": 5, // makes audit logs
 	"internal/postgres":        3,
 	"internal/price":           3,
 	"internal/policy":          3,

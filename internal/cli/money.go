@@ -145,14 +145,15 @@ func (e *env) budgetsSetCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "set SCOPE ID AMOUNT", Short: "Make or change a budget", Args: cobra.ExactArgs(3),
 		Long: `Sets what a scope may spend in a month, in USD. SCOPE is ORGANISATION, TEAM, PROJECT or USER,
-ID is its id or name ("organisation" for the organisation). Zero admits nothing. What is not
-given stays as the server has it.`,
+ID is its id or name ("organisation" for the organisation). Zero admits nothing. It sets all of
+the budget: without their flags the warning is at 80 percent and the enforcement is block,
+whatever they were before.`,
 		Example: `  forge budgets set TEAM backend 400
   forge budgets set ORGANISATION organisation 25000 --warning-percent 90
   forge budgets set USER ada 50 --enforcement block_and_stop --accept-overrun`,
 	}
-	c.Flags().Int64Var(&warning, "warning-percent", 0, "warn when this much is gone, 1 to 99")
-	c.Flags().StringVar(&enforcement, "enforcement", "", "block, block_and_stop or warn")
+	c.Flags().Int64Var(&warning, "warning-percent", 0, "warn when this much is gone, 1 to 99 (80)")
+	c.Flags().StringVar(&enforcement, "enforcement", "", "block, block_and_stop or warn (block)")
 	c.Flags().BoolVar(&accept, "accept-overrun", false, "allow a limit below what is spent or reserved already")
 	return e.remote(c, func(s *session, args []string) error {
 		scope := client.SetBudgetParamsScope(strings.ToUpper(args[0]))

@@ -38,9 +38,9 @@ func (s *session) wait(ws client.Workspace, target string, timeout time.Duration
 	unsure := false
 	defer s.progressDone()
 	for {
-		if line := progress(ws); line != seen && !s.errTTY {
-			s.note("%s", line)
-			seen = line
+		if string(ws.State) != seen && !s.errTTY {
+			s.note("%s", progress(ws))
+			seen = string(ws.State)
 		}
 		if done, err := settled(ws, target); done {
 			return ws, raw, err
