@@ -125,7 +125,6 @@ type serverFlags struct {
 	embedded                    bool
 	dataDir, keysDir, logFormat string
 	directories, proxies        []string
-	migrateURL                  string
 }
 
 func (s *serverFlags) register(c *cobra.Command) {

@@ -116,6 +116,10 @@ type balance struct {
 
 func (b *balance) available() money.USD { return b.LimitMicros - b.SettledMicros - b.HeldMicros }
 
+// present asks for the month in which reservations live: this one, or the next where another has opened that already. A
+// change has its instant from before it waited for its locks, so at the end of a month it may come late.
+var present time.Time
+
 // lock locks the budgets that the payers touch, in scope order in one statement, and returns their balances in the month.
 func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers ...Payer) ([]*balance, error) {
 	if err := lockDefinitions(ctx, tx, false); err != nil {
@@ -145,7 +149,20 @@ func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers .
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	if month.Equal(present) {
+		if month, err = presentMonth(ctx, tx, ids); err != nil {
+			return nil, err
+		}
+	}
 	return b.balances(ctx, tx, ids, month)
+}
+
+// presentMonth is the month of present for locked budgets.
+func presentMonth(ctx context.Context, tx *audit.Tx, ids []string) (time.Time, error) {
+	var month time.Time
+	err := tx.QueryRow(ctx, `SELECT greatest(max(period_start), $2) FROM budget_periods WHERE budget_id = ANY($1)`,
+		ids, clock.StartOfMonth(tx.Now)).Scan(&month)
+	return month.UTC(), err
 }
 
 // balances reads the balances of locked budgets, opening the period where this is the first movement in it.
@@ -192,7 +209,11 @@ func (b *Book) openPeriod(ctx context.Context, tx *audit.Tx, budgetID string, mo
 	if err != nil {
 		return err
 	}
-	if month.Equal(clock.StartOfMonth(tx.Now)) {
+	newest, err := presentMonth(ctx, tx, []string{budgetID})
+	if err != nil {
+		return err
+	}
+	if !month.Before(newest) {
 		err = tx.QueryRow(ctx, `
 			SELECT coalesce(sum(fixed_micros + lease_micros), 0)::bigint
 			FROM budget_holds

@@ -484,8 +484,8 @@ func TestAHoldThatIsLateAtTheEndOfAMonthIsHeldInTheNext(t *testing.T) {
 			_, err := r.book.Set(ctx, tx, budget.Setting{Scope: budget.Team, ScopeID: string(r.org.Teams[0]), Amount: 20 * money.Dollar})
 			return err
 		},
-		"charge": func(r *room, ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-			return r.book.Charge(ctx, tx, ws, r.payer(), budget.Lease, clock.StartOfMonth(tx.Now), money.Dollar, "running time")
+		"charge": func(r *room, ctx context.Context, tx *audit.Tx, _ id.WorkSpace) error {
+			return r.book.Charge(ctx, tx, "ws_before", r.payer(), budget.Lease, clock.StartOfMonth(tx.Now), money.Dollar, "running time")
 		},
 		"release": func(r *room, ctx context.Context, tx *audit.Tx, _ id.WorkSpace) error {
 			return r.book.Release(ctx, tx, "ws_before", "test")

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/robco-forge/forge/internal/audit"
-	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/notify"
@@ -36,7 +35,7 @@ func (h hold) payer() Payer {
 // budget that lacks room and by how much, ErrNone where no budget exists and the organisation denies. The budgets stay
 // locked until the transaction ends, so of many simultaneous requests exactly those with room are admitted.
 func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer, fixed, lease money.USD) ([]Effect, error) {
-	balances, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), p)
+	balances, err := b.lock(ctx, tx, present, p)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +127,7 @@ func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Paye
 		holder = p
 	}
 	// All of both payers' budgets are locked at once, in scope order, before anything moves.
-	if _, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), p, holder); err != nil {
+	if _, err := b.lock(ctx, tx, present, p, holder); err != nil {
 		return err
 	}
 	if h, err = b.holdOf(ctx, tx, ws); err != nil && !isNone(err) {
@@ -143,7 +142,7 @@ func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Paye
 		if err := b.shrink(ctx, tx, h, part, used); err != nil {
 			return err
 		}
-		if err := b.each(ctx, tx, clock.StartOfMonth(tx.Now), holder, movement{kind: "release", workspace: ws, held: -used, reason: "posted"}); err != nil {
+		if err := b.each(ctx, tx, present, holder, movement{kind: "release", workspace: ws, held: -used, reason: "posted"}); err != nil {
 			return err
 		}
 	}
@@ -187,7 +186,7 @@ func (b *Book) Renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
 	if err != nil {
 		return err
 	}
-	balances, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), h.payer())
+	balances, err := b.lock(ctx, tx, present, h.payer())
 	if err != nil {
 		return err
 	}
@@ -207,7 +206,7 @@ func (b *Book) Renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
 		WHERE workspace_id = $1`, ws); err != nil {
 		return err
 	}
-	return b.each(ctx, tx, clock.StartOfMonth(tx.Now), h.payer(), movement{kind: "renew", workspace: ws, held: need})
+	return b.each(ctx, tx, present, h.payer(), movement{kind: "renew", workspace: ws, held: need})
 }
 
 // RenewOrTell is Renew for a WorkSpace that runs on: a refusal is noted and told, and the WorkSpace goes on.
@@ -239,7 +238,7 @@ func (b *Book) Release(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, reaso
 	if err != nil {
 		return err
 	}
-	if _, err := b.lock(ctx, tx, clock.StartOfMonth(tx.Now), h.payer()); err != nil {
+	if _, err := b.lock(ctx, tx, present, h.payer()); err != nil {
 		return err
 	}
 	if h, err = b.holdOf(ctx, tx, ws); err != nil {
@@ -252,7 +251,7 @@ func (b *Book) Release(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, reaso
 	if rest == 0 {
 		return nil
 	}
-	return b.each(ctx, tx, clock.StartOfMonth(tx.Now), h.payer(), movement{kind: "release", workspace: ws, held: -rest, reason: reason})
+	return b.each(ctx, tx, present, h.payer(), movement{kind: "release", workspace: ws, held: -rest, reason: reason})
 }
 
 func (b *Book) holdOf(ctx context.Context, q postgres.Querier, ws id.WorkSpace) (hold, error) {

@@ -45,7 +45,6 @@ func (b *Book) Set(ctx context.Context, tx *audit.Tx, s Setting) (Budget, error)
 	if err := lockDefinitions(ctx, tx, true); err != nil {
 		return Budget{}, err
 	}
-	month := clock.StartOfMonth(tx.Now)
 	var budgetID string
 	var before money.USD
 	var version int64
@@ -65,6 +64,10 @@ func (b *Book) Set(ctx context.Context, tx *audit.Tx, s Setting) (Budget, error)
 			return Budget{}, err
 		}
 	default:
+		month, err := presentMonth(ctx, tx, []string{budgetID})
+		if err != nil {
+			return Budget{}, err
+		}
 		if _, err := b.balances(ctx, tx, []string{budgetID}, month); err != nil { // opens the month with the amount before
 			return Budget{}, err
 		}
@@ -74,6 +77,10 @@ func (b *Book) Set(ctx context.Context, tx *audit.Tx, s Setting) (Budget, error)
 			WHERE id = $1`, budgetID, s.Amount, s.WarningPercent, s.Enforcement, tx.Now); err != nil {
 			return Budget{}, err
 		}
+	}
+	month, err := presentMonth(ctx, tx, []string{budgetID})
+	if err != nil {
+		return Budget{}, err
 	}
 	balances, err := b.balances(ctx, tx, []string{budgetID}, month)
 	if err != nil {
@@ -180,7 +187,7 @@ func (b *Book) RollOver(ctx context.Context, tx *audit.Tx) (int, error) {
 	due, err := postgres.Many[struct{ ID string }](ctx, tx, `
 		SELECT b.id
 		FROM user_budgets b
-		WHERE NOT EXISTS (SELECT FROM budget_periods p WHERE p.budget_id = b.id AND p.period_start = $1)
+		WHERE NOT EXISTS (SELECT FROM budget_periods p WHERE p.budget_id = b.id AND p.period_start >= $1)
 		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope), b.scope_id
 		FOR NO KEY UPDATE`, month)
 	if err != nil || len(due) == 0 {

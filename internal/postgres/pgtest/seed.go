@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/price"
@@ -93,12 +95,13 @@ func (db *DB) Book(t testing.TB, from time.Time, rule price.HourRule) int64 {
 		INSERT INTO price_books (source, hour_rule, effective_from, imported_at)
 		VALUES ('pgtest', $1, $2, $2)
 		RETURNING id`, rule, from)
-	for _, p := range lines {
-		db.Exec(t, `
-			INSERT INTO prices (book_id, region, compute_type, operating_system, license, item, unit, amount_micros, sku)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			book, p.Key.Region, p.Key.ComputeType, p.Key.OperatingSystem, p.Key.License, p.Key.Item, p.Unit, p.Amount, p.SKU)
-	}
+	_, err = db.Owner.CopyFrom(t.Context(), pgx.Identifier{"prices"},
+		[]string{"book_id", "region", "compute_type", "operating_system", "license", "item", "unit", "amount_micros", "sku"},
+		pgx.CopyFromSlice(len(lines), func(i int) ([]any, error) {
+			p := lines[i]
+			return []any{book, p.Key.Region, p.Key.ComputeType, p.Key.OperatingSystem, p.Key.License, string(p.Key.Item), p.Unit, int64(p.Amount), p.SKU}, nil
+		}))
+	must(t, err)
 	return book
 }
 

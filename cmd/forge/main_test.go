@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/robco-forge/forge/internal/app"
+	"github.com/robco-forge/forge/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"forge": func() { os.Exit(run()) }})
+}
+
+// TestScripts runs the program as people do, against a whole Forge.
+func TestScripts(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	ready := make(chan app.DevInfo, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- app.Dev(ctx, app.DevOptions{
+			Listen: "127.0.0.1:0", AWSListen: "127.0.0.1:0", Ephemeral: true, AWSSpeed: 900, Version: "test", Logger: slog.New(slog.DiscardHandler),
+			Ready: func(i app.DevInfo) error { ready <- i; return nil },
+		})
+	}()
+	var info app.DevInfo
+	select {
+	case info = <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	contexts := map[string]cli.Context{}
+	for _, u := range info.Users {
+		contexts[u.User] = cli.Context{API: info.API, Token: u.Token}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			path := filepath.Join(e.WorkDir, "config.yaml")
+			e.Setenv("FORGE_CONFIG", path)
+			e.Setenv("API", info.API)
+			e.Setenv("AUDITOR", contexts["auditor"].Token)
+			return cli.Config{Current: "ada", Contexts: contexts}.Save(path)
+		},
+	})
+}
+
+// TestGoldenHelp keeps the list of commands as people know it.
+func TestGoldenHelp(t *testing.T) {
+	var b strings.Builder
+	c := root()
+	c.SetOut(&b)
+	c.SetArgs([]string{"--help"})
+	if err := c.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	const path = "testdata/help.txt"
+	if os.Getenv("UPDATE_GOLDEN") == "1" {
+		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(have), b.String()); d != "" {
+		t.Fatalf("the help has changed; look at it, then run make gen:\n%s", d)
+	}
+}
