@@ -550,6 +550,7 @@ DECLARE
   app text := current_database() || '_app';
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = app) THEN
+    EXECUTE format('GRANT %I TO current_user', app); -- only a member may drop what a role owns
     EXECUTE format('DROP OWNED BY %I', app);
     EXECUTE format('DROP ROLE %I', app);
   END IF;
