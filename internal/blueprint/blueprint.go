@@ -130,7 +130,11 @@ func AddVersion(ctx context.Context, tx *audit.Tx, blueprint id.Blueprint, d Def
 	}
 	digest := sha256.Sum256(canonical)
 	v := Version{ID: id.New[id.BlueprintVersion](), Digest: hex.EncodeToString(digest[:]), CreatedAt: tx.Now, Definition: d}
-	// The blueprint's row is the lock that keeps version numbers dense.
+	// The blueprint's row is the lock that keeps version numbers dense. It is taken by itself, because a statement that
+	// waits for a row does not see the versions that came meanwhile.
+	if _, err = tx.Exec(ctx, `SELECT FROM blueprints WHERE id = $1 FOR NO KEY UPDATE`, blueprint); err != nil {
+		return v, err
+	}
 	err = tx.QueryRow(ctx, `
 		UPDATE blueprints
 		SET active_version = (SELECT coalesce(max(number), 0) + 1 FROM blueprint_versions WHERE blueprint_id = $1), updated_at = $2
@@ -198,11 +202,11 @@ func Resolve(ctx context.Context, q postgres.Querier, a actor.Actor, ref string)
 	name, number, pinned := strings.Cut(ref, "@")
 	want := 0
 	if pinned {
-		n, err := strconv.Atoi(number)
+		n, err := strconv.ParseInt(number, 10, 32)
 		if err != nil || n < 1 {
 			return Blueprint{}, Version{}, ErrNotFound.Sayf("%q is not a version number", number)
 		}
-		want = n
+		want = int(n)
 	}
 	teamName, bare, qualified := strings.Cut(name, "/")
 	if !qualified {

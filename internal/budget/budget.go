@@ -157,6 +157,13 @@ func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers .
 	return b.balances(ctx, tx, ids, month)
 }
 
+// Lock locks every budget that the payers touch until the transaction ends. Who is going to make movements for several
+// payers calls it first: each movement locks its own payer's, and two changes that came by them in turn would deadlock.
+func (b *Book) Lock(ctx context.Context, tx *audit.Tx, payers ...Payer) error {
+	_, err := b.lock(ctx, tx, present, payers...)
+	return err
+}
+
 // presentMonth is the month of present for locked budgets.
 func presentMonth(ctx context.Context, tx *audit.Tx, ids []string) (time.Time, error) {
 	var month time.Time

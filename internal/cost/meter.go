@@ -128,6 +128,10 @@ func (m *Meter) Pause(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error 
 
 // End closes every meter of a WorkSpace that is gone.
 func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
+	// All of them are locked before any budget is: the order in which everything here takes its locks.
+	if _, err := tx.Exec(ctx, `SELECT FROM usage WHERE workspace_id = $1 AND closed_at IS NULL ORDER BY id FOR UPDATE`, ws); err != nil {
+		return err
+	}
 	if err := m.close(ctx, tx, ws, running); err != nil {
 		return err
 	}
@@ -160,6 +164,8 @@ func (m *Meter) close(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, kind s
 				return err
 			}
 		}
+	} else if err := m.fees(ctx, tx, &u, end); err != nil {
+		return err
 	}
 	_, err = tx.Exec(ctx, `
 		UPDATE usage
@@ -172,10 +178,8 @@ func (m *Meter) close(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, kind s
 func (m *Meter) settle(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
 	var due time.Time
 	if u.Kind == fixedMonth {
-		for !u.SettledUntil.After(now) {
-			if err := m.postFee(ctx, tx, u); err != nil {
-				return err
-			}
+		if err := m.fees(ctx, tx, u, now); err != nil {
+			return err
 		}
 		due = u.SettledUntil
 	} else {
@@ -189,6 +193,16 @@ func (m *Meter) settle(ctx context.Context, tx *audit.Tx, u *usage, now time.Tim
 		SET settled_until = $2, settled_micros = $3, due_at = $4
 		WHERE id = $1`, u.ID, u.SettledUntil, u.SettledMicros, due)
 	return err
+}
+
+// fees posts the fees of the months that have begun by now: one that ends in a month owes its fee, whoever settles first.
+func (m *Meter) fees(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
+	for !u.SettledUntil.After(now) {
+		if err := m.postFee(ctx, tx, u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // postFee posts one month's fixed fee: prorated in the month of the opening, whole at the first of every later one.
@@ -238,6 +252,13 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 		LIMIT $2
 		FOR UPDATE SKIP LOCKED`, tx.Now, limit)
 	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	payers := make([]budget.Payer, len(due))
+	for i := range due {
+		payers[i] = due[i].payer()
+	}
+	if err := m.Budgets.Lock(ctx, tx, payers...); err != nil {
 		return 0, err
 	}
 	var sum money.USD

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/price"
 )
 
 // ErrGroup and ErrRange refuse a summary that cannot be made.
@@ -73,7 +75,7 @@ func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time)
 	}](ctx, q, `
 		SELECT `+column+` AS key,`+usageColumns+`
 		FROM usage
-		WHERE kind = 'running' AND closed_at IS NULL AND settled_until < $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR team_id = $3)`,
+		WHERE closed_at IS NULL AND settled_until < $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR team_id = $3)`,
 		in.To, in.User, in.Team)
 	if err != nil {
 		return nil, err
@@ -102,6 +104,15 @@ func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time)
 
 // tail is the part of an open usage that is not settled yet, within the range and up to now.
 func (u *usage) tail(from, to, now time.Time) money.USD {
+	if u.Kind == fixedMonth {
+		var fees money.USD
+		for m := u.SettledUntil; !m.After(now) && m.Before(to); m = clock.StartOfNextMonth(m) {
+			if !m.Before(from) {
+				fees += price.MonthShare(u.RateMicros, m)
+			}
+		}
+		return fees
+	}
 	end := now
 	if to.Before(end) {
 		end = to
@@ -130,8 +141,8 @@ func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, 
 	for i := range all {
 		u := &all[i]
 		out[u.WorkspaceID] += u.SettledMicros
-		if u.Kind == running && u.ClosedAt == nil {
-			out[u.WorkspaceID] += u.tail(u.OpenedAt, now, now)
+		if u.ClosedAt == nil {
+			out[u.WorkspaceID] += u.tail(u.OpenedAt, now.Add(time.Microsecond), now) // a fee is due at the instant its month begins
 		}
 	}
 	return out, nil

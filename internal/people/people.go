@@ -70,7 +70,7 @@ func CreateUser(ctx context.Context, tx *audit.Tx, n NewUser) (User, error) {
 		return User{}, err
 	}
 	switch {
-	case !userNameRule.MatchString(n.UserName):
+	case !userNameRule.MatchString(n.UserName), id.Is[id.User](n.UserName): // a name that is an id would be found for another's
 		return User{}, errInvalidUserName
 	case !validRole(n.Role):
 		return User{}, ErrInvalidRole
@@ -80,6 +80,9 @@ func CreateUser(ctx context.Context, tx *audit.Tx, n NewUser) (User, error) {
 		return User{}, ErrExpiryInPast
 	case team.DeactivatedAt != nil:
 		return User{}, ErrDeactivated.Sayf("the team %s is deactivated", team.Name)
+	}
+	if err := stayOpen(ctx, tx, team); err != nil {
+		return User{}, err
 	}
 	u := User{
 		ID: id.New[id.User](), UserName: n.UserName, DisplayName: n.DisplayName, Email: n.Email, TeamID: team.ID, TeamName: team.Name,

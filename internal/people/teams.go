@@ -99,6 +99,16 @@ func DeactivateTeam(ctx context.Context, tx *audit.Tx, team id.Team) (Team, erro
 	return t, nil
 }
 
+// stayOpen keeps the team from being closed until the transaction ends, or finds that it is closed.
+func stayOpen(ctx context.Context, tx *audit.Tx, team Team) error {
+	var open bool
+	err := tx.QueryRow(ctx, `SELECT deactivated_at IS NULL FROM teams WHERE id = $1 FOR SHARE`, team.ID).Scan(&open)
+	if err == nil && !open {
+		return ErrDeactivated.Sayf("the team %s is deactivated", team.Name)
+	}
+	return err
+}
+
 // Project is work of one team that names who pays: CostCentre.
 type Project struct {
 	ID            id.Project
@@ -121,6 +131,9 @@ func CreateProject(ctx context.Context, tx *audit.Tx, name string, team Team, co
 	}
 	if team.DeactivatedAt != nil {
 		return Project{}, ErrDeactivated.Sayf("the team %s is deactivated", team.Name)
+	}
+	if err := stayOpen(ctx, tx, team); err != nil {
+		return Project{}, err
 	}
 	p := Project{ID: id.New[id.Project](), Name: name, TeamID: team.ID, TeamName: team.Name, CostCentre: costCentre, CreatedAt: tx.Now, Version: 1}
 	_, err := tx.Exec(ctx, `
