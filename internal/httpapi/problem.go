@@ -111,7 +111,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, f *fault.Fault) {
 }
 
 // newHumaError makes huma's own errors ours. The offending values stay out of them: they may be secrets.
-func newHumaError(status int, _ string, errs ...error) huma.StatusError {
+func newHumaError(instance string, status int, errs []error) *Problem {
 	var f *fault.Fault
 	switch status {
 	case http.StatusUnprocessableEntity:
@@ -145,7 +145,7 @@ func newHumaError(status int, _ string, errs ...error) huma.StatusError {
 	if len(fields) > 0 {
 		f = f.Detail("fields", fields)
 	}
-	return problemOf(f, "")
+	return problemOf(f, instance)
 }
 
 func clip(s string) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/money"
@@ -83,13 +84,17 @@ func New(cfg Config) *Server {
 }
 
 func describe(version string) huma.Config {
-	huma.NewError = newHumaError
+	huma.NewError = func(status int, _ string, errs ...error) huma.StatusError { return newHumaError("", status, errs) }
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, _ string, errs ...error) huma.StatusError {
+		return newHumaError(actor.From(ctx.Context()).RequestID, status, errs)
+	}
 	c := huma.DefaultConfig("RobCo Forge", version)
 	if version == "" {
 		c.Info.Version = "0"
 	}
 	c.Info.Description = "Self-service cloud workstations: launch one from a team's blueprint, within what the company decided to spend, with everything on record."
 	c.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	c.RejectUnknownQueryParameters = true // a misspelt filter must not answer with everything
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "/api/v1/openapi", "", "", nil
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "An opaque token that begins with forge_"},

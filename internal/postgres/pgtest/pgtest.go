@@ -123,7 +123,10 @@ func New(t testing.TB) *DB {
 }
 
 // Empty makes a database with nothing in it, for tests of migrations. It has no pools.
-func Empty(t testing.TB) *DB { return create(t, "") }
+func Empty(t testing.TB) *DB {
+	t.Helper()
+	return create(t, "")
+}
 
 func create(t testing.TB, how string) *DB {
 	t.Helper()
