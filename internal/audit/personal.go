@@ -123,6 +123,7 @@ func (s *subjectKeys) create(ctx context.Context, subject string, now time.Time)
 		SELECT $1, coalesce(max(generation), 0) + 1, $2, $3
 		FROM audit_subject_keys
 		WHERE subject_id = $1
+		HAVING count(*) FILTER (WHERE erased_at IS NULL) = 0
 		ON CONFLICT DO NOTHING`, subject, wrapped, now)
 	return err
 }
