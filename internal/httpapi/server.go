@@ -160,7 +160,11 @@ func cut[T any](items []T, limit int, list string, key func(T) string) ([]T, str
 		return items, ""
 	}
 	items = items[:limit]
-	return items, base64.RawURLEncoding.EncodeToString([]byte(list + "\n" + key(items[limit-1])))
+	return items, encodeCursor(list, key(items[limit-1]))
+}
+
+func encodeCursor(list, key string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(list + "\n" + key))
 }
 
 // IfMatch makes a change conditional.
