@@ -102,7 +102,7 @@ func TestAnEngineerGetsAWorkSpaceThatRunsIsChargedAndIsOnRecord(t *testing.T) {
 		t.Fatalf("costs: %v %s", err, cost.Body)
 	}
 	group := cost.JSON200.Items[0]
-	if group.Key != w.Id || amount(t, group.Open) != 470_000 || amount(t, group.Settled) == 0 || group.Total != w.CostToDate {
+	if group.Key != w.Id || group.Name == nil || *group.Name != w.Name || amount(t, group.Open) != 470_000 || amount(t, group.Settled) == 0 || group.Total != w.CostToDate {
 		t.Errorf("cost: %+v, to date %+v", group, w.CostToDate)
 	}
 

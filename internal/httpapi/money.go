@@ -21,6 +21,7 @@ import (
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/policy"
+	"github.com/robco-forge/forge/internal/workspace"
 )
 
 func (s *Server) moneyRoutes() {
@@ -94,7 +95,11 @@ func (s *Server) summariseCosts(ctx context.Context, in *struct {
 			return nil, err
 		}
 	}
-	names, err := people.Names(ctx, s.audit.Pool(), mapped(sums, func(g cost.Sum) string { return g.Key }))
+	nameOf := people.Names
+	if q.GroupBy == "workspace" {
+		nameOf = workspace.Names
+	}
+	names, err := nameOf(ctx, s.audit.Pool(), mapped(sums, func(g cost.Sum) string { return g.Key }))
 	if err != nil {
 		return nil, err
 	}

@@ -257,3 +257,13 @@ func record(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind,
 	tx.Record(audit.Event{Action: "workspace." + kind, ResourceType: "workspace", ResourceID: string(w.ID), Details: logged})
 	return nil
 }
+
+// Names are the names of WorkSpaces, for showing.
+func Names(ctx context.Context, q postgres.Querier, ids []string) (map[string]string, error) {
+	found, err := postgres.Many[struct{ ID, Name string }](ctx, q, `SELECT id, name FROM workspaces WHERE id = ANY($1)`, ids)
+	names := make(map[string]string, len(found))
+	for _, f := range found {
+		names[f.ID] = f.Name
+	}
+	return names, err
+}
