@@ -120,7 +120,7 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 	now := l.now()
 	subject, err := l.subjectOf(ctx, who)
 	if err != nil {
-		return busy(err)
+		return Public(err)
 	}
 	var done *Tx
 	err = postgres.InTx(ctx, l.pool, func(raw pgx.Tx) error {
@@ -164,12 +164,12 @@ func (l *Log) Rehearse(ctx context.Context, fn func(*Tx) error) error {
 	if errors.Is(err, errDryRun) {
 		return nil
 	}
-	return busy(err)
+	return Public(err)
 }
 
 // Note records something that changed nothing: a sensitive read, a sign-in that failed.
 func (l *Log) Note(ctx context.Context, e Event) error {
-	return busy(l.note(ctx, actor.From(ctx), entry{Event: e, result: leaf.Success}))
+	return Public(l.note(ctx, actor.From(ctx), entry{Event: e, result: leaf.Success}))
 }
 
 // NoteRefusal records that the intent of the context's actor was refused with err, and returns err.
@@ -180,7 +180,7 @@ func (l *Log) NoteRefusal(ctx context.Context, in Intent, err error) error {
 // refuse records the refusal, and gives back the error that the caller sees. The record must not depend on the patience
 // of the one who was refused, so it is written even when the request is cancelled.
 func (l *Log) refuse(ctx context.Context, in Intent, who actor.Actor, cause error) error {
-	cause = busy(cause)
+	cause = Public(cause)
 	f := fault.From(cause)
 	if f.Kind == fault.Unavailable || f.Kind == fault.RateLimited {
 		return cause
@@ -196,7 +196,7 @@ func (l *Log) refuse(ctx context.Context, in Intent, who actor.Actor, cause erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := l.note(ctx, who, e); err != nil {
-		return busy(fmt.Errorf("recording a refusal (%w): %w", cause, err))
+		return Public(fmt.Errorf("recording a refusal (%w): %w", cause, err))
 	}
 	return cause
 }
@@ -249,9 +249,9 @@ func (l *Log) note(ctx context.Context, who actor.Actor, e entry) error {
 	})
 }
 
-// busy turns contention and lost connections into ErrBusy, text that cannot be kept into a refusal, and leaves faults as
+// Public turns contention and lost connections into ErrBusy, text that cannot be kept into a refusal, and leaves faults as
 // they are.
-func busy(err error) error {
+func Public(err error) error {
 	if err == nil {
 		return nil
 	}

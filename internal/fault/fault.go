@@ -169,9 +169,6 @@ func From(err error) *Fault {
 	return ErrInternal.Because(err)
 }
 
-// KindOf is the kind of the fault in err; Internal for any other error.
-func KindOf(err error) Kind { return From(err).Kind }
-
 // ErrInternal is what the outside sees of every undeclared error.
 var ErrInternal = New(Internal, "INTERNAL", "something went wrong on our side",
 	Suggest("try again; if it persists, give the request id to the operators"))

@@ -11,10 +11,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
-	"github.com/robco-forge/forge/internal/fault"
 )
-
-func kindOf(err error) fault.Kind { return fault.KindOf(err) }
 
 // Once makes a POST safe to repeat.
 type Once struct {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/fault"
-	"github.com/robco-forge/forge/internal/postgres"
 )
 
 // The faults of the edge itself.
@@ -83,20 +81,19 @@ func problemOf(f *fault.Fault, instance string) *Problem {
 	}
 }
 
-// problem turns an error into what the caller sees. The cause goes to the log, here and nowhere else.
+// problem is an error as huma sends it.
 func (s *Server) problem(ctx context.Context, err error) error {
-	f := fault.From(err)
-	if f.Kind == fault.Internal && postgres.IsInvalidText(err) {
-		f = postgres.ErrText
-	}
-	if f.Kind == fault.Internal && (postgres.IsTransient(err) || errors.Is(err, context.DeadlineExceeded)) {
-		f = audit.ErrBusy.Because(err)
-	}
+	return problemOf(s.fault(ctx, err), actor.From(ctx).RequestID)
+}
+
+// fault turns an error into what the caller sees. The cause goes to the log, here and nowhere else.
+func (s *Server) fault(ctx context.Context, err error) *fault.Fault {
+	f := fault.From(audit.Public(err))
 	who := actor.From(ctx)
 	if f.Kind == fault.Internal || f.Kind == fault.Unavailable {
 		s.log.ErrorContext(ctx, "request failed", "request_id", who.RequestID, "actor", who.ID(), "code", f.Code, "error", err)
 	}
-	return problemOf(f, who.RequestID)
+	return f
 }
 
 // writeProblem answers outside of huma's handlers.

@@ -49,12 +49,7 @@ func (s *Server) refuseStranger(w http.ResponseWriter, r *http.Request, stranger
 		writeProblem(w, r, people.ErrUnauthenticated)
 		return
 	}
-	var p *Problem
-	if errors.As(s.problem(r.Context(), err), &p) {
-		f := *people.ErrUnauthenticated
-		f.Code, f.Message, f.Suggestion, f.Kind = p.Code, p.Detail, p.SuggestedAction, kindOf(err)
-		writeProblem(w, r, &f)
-	}
+	writeProblem(w, r, s.fault(r.Context(), err))
 }
 
 // failures counts sign-ins that failed, by address, so that the audit log gets one entry per address and minute: nobody

@@ -193,7 +193,6 @@ CREATE TABLE public.idempotency_keys (
     actor_id text NOT NULL,
     key text NOT NULL,
     request_hash bytea NOT NULL,
-    status integer DEFAULT 0 NOT NULL,
     response bytea DEFAULT '\x'::bytea NOT NULL,
     etag text DEFAULT ''::text NOT NULL,
     created_at timestamp with time zone NOT NULL

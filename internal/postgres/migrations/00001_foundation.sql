@@ -89,7 +89,6 @@ CREATE TABLE idempotency_keys (
   actor_id text NOT NULL,
   key text NOT NULL,
   request_hash bytea NOT NULL,
-  status integer NOT NULL DEFAULT 0,
   response bytea NOT NULL DEFAULT ''::bytea,
   etag text NOT NULL DEFAULT '',
   created_at timestamptz NOT NULL,
