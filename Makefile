@@ -9,7 +9,7 @@ TOOL    := go tool -modfile=tools/go.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 # What `make gen` writes. Golden tests may rewrite further files; `make verify` sees those too.
-GENERATED := api/openapi.yaml client/client.gen.go docs/problems.md internal/postgres/schema.sql
+GENERATED := api/openapi.yaml client/client.gen.go docs/problems.md
 
 # Narrow `make test` with PKG=./internal/cost and TESTFLAGS='-run Settle'.
 PKG       ?= ./...

@@ -47,18 +47,19 @@ var ranks = map[string]int{
 	"client":                 8, // the other end of the wire: the domain has no business with it
 
 	// The domain: usage and permission flow down.
-	"internal/workspace":       7,
-	"internal/cost":            6,
-	"internal/blueprint":       6,
-	"internal/budget":          5,
-	"internal/people":          5,
-	"internal/audit":           4,
-	"internal/notify":          4,
-	"internal/postgres/pgtest": 5, // makes audit logs
-	"internal/postgres":        3,
-	"internal/price":           3,
-	"internal/policy":          3,
-	"internal/actor":           2,
+	"internal/workspace":        7,
+	"internal/cost":             6,
+	"internal/blueprint":        6,
+	"internal/budget":           5,
+	"internal/people":           5,
+	"internal/audit":            4,
+	"internal/notify":           4,
+	"internal/postgres/pgtest":  5, // makes audit logs
+	"internal/postgres/migrate": 4,
+	"internal/postgres":         3,
+	"internal/price":            3,
+	"internal/policy":           3,
+	"internal/actor":            2,
 
 	// The vocabulary, the wire, and what stands on its own.
 	"internal/fault":            1,

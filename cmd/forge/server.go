@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,7 +20,6 @@ import (
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/httpapi"
-	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
@@ -204,7 +201,7 @@ func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
 func (s *serverFlags) open(ctx context.Context) (f *app.Forge, stop func() error, err error) {
 	stop = func() error { return nil }
 	if s.embedded {
-		pg, err := app.StartEmbedded(ctx, s.dataDir, false, s.cfg.Logger)
+		pg, err := app.StartEmbedded(ctx, s.dataDir, false, version, s.cfg.Logger)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -285,78 +282,6 @@ func adminCommand() *cobra.Command {
 	boot.Flags().StringVar(&email, "email", "admin@localhost.localdomain", "the admin's e-mail address")
 	c := &cobra.Command{Use: "admin", Short: "Set up an installation"}
 	c.AddCommand(boot)
-	return c
-}
-
-func migrateCommand() *cobra.Command {
-	var url string
-	var yes bool
-	open := func(cmd *cobra.Command) (*postgres.Migrator, error) {
-		if err := fromEnvironment(cmd, map[string]string{"database-url": "DATABASE_URL"}); err != nil {
-			return nil, err
-		}
-		if owner := os.Getenv("FORGE_MIGRATE_DATABASE_URL"); owner != "" && !cmd.Flags().Lookup("database-url").Changed {
-			url = owner
-		}
-		if url == "" {
-			return nil, cli.UsageError{Err: errors.New("no database: set FORGE_MIGRATE_DATABASE_URL (the owner's) or DATABASE_URL, or give --database-url")}
-		}
-		log, err := logger(cmd.ErrOrStderr(), "text", slog.LevelWarn)
-		if err != nil {
-			return nil, err
-		}
-		return postgres.NewMigrator(url, log)
-	}
-	c := &cobra.Command{Use: "migrate", Short: "Bring the database's schema up or back"}
-	c.PersistentFlags().StringVar(&url, "database-url", "", "PostgreSQL of the owner")
-	up := &cobra.Command{Use: "up", Short: "Apply what is pending", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		m, err := open(cmd)
-		if err != nil {
-			return err
-		}
-		applied, err := m.Up(cmd.Context())
-		for _, name := range applied {
-			fmt.Fprintln(cmd.OutOrStdout(), "applied", name)
-		}
-		if err == nil && len(applied) == 0 {
-			fmt.Fprintln(cmd.OutOrStdout(), "nothing to apply")
-		}
-		return errors.Join(err, m.Close())
-	}}
-	down := &cobra.Command{Use: "down", Short: "Take back the newest migration, with the data in what it made", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		if !yes {
-			return cli.UsageError{Err: errors.New("taking a migration back destroys the data in what it made; say --yes to do it")}
-		}
-		m, err := open(cmd)
-		if err != nil {
-			return err
-		}
-		name, err := m.Down(cmd.Context())
-		if err == nil && name == "" {
-			name = "nothing"
-		}
-		if err == nil {
-			fmt.Fprintln(cmd.OutOrStdout(), "took back", name)
-		}
-		return errors.Join(err, m.Close())
-	}}
-	down.Flags().BoolVar(&yes, "yes", false, "do it")
-	status := &cobra.Command{Use: "status", Short: "List the migrations", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		m, err := open(cmd)
-		if err != nil {
-			return err
-		}
-		steps, err := m.Status(cmd.Context())
-		for _, s := range steps {
-			state := "pending"
-			if s.Applied {
-				state = "applied"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s\n", state, filepath.Base(s.Name))
-		}
-		return errors.Join(err, m.Close())
-	}}
-	c.AddCommand(up, down, status)
 	return c
 }
 

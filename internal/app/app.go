@@ -28,6 +28,7 @@ import (
 	"github.com/robco-forge/forge/internal/httpapi"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/postgres/migrate"
 	"github.com/robco-forge/forge/internal/worker"
 	"github.com/robco-forge/forge/internal/workspace"
 )
@@ -80,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Forge, error) {
 		cfg.MigrateURL = cfg.DatabaseURL
 	}
 	if cfg.AutoMigrate {
-		if err := Migrate(ctx, cfg.MigrateURL, cfg.Logger); err != nil {
+		if err := Migrate(ctx, cfg.MigrateURL, cfg.Version, cfg.Logger); err != nil {
 			return nil, err
 		}
 	}
@@ -97,20 +98,20 @@ func New(ctx context.Context, cfg Config) (*Forge, error) {
 }
 
 // Migrate brings the schema up to this program.
-func Migrate(ctx context.Context, url string, log *slog.Logger) error {
-	m, err := postgres.NewMigrator(url, log)
+func Migrate(ctx context.Context, url, version string, log *slog.Logger) error {
+	m, err := migrate.Open(ctx, url, migrate.Options{Program: version, Logger: log})
 	if err != nil {
 		return err
 	}
-	applied, err := m.Up(ctx)
-	if len(applied) > 0 {
-		log.Info("migrated", "applied", applied)
+	applied, err := m.Up(ctx, 0)
+	for _, a := range applied {
+		log.Info("migrated", "migration", a.Name, "took", a.Took)
 	}
 	return errors.Join(err, m.Close())
 }
 
 func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) {
-	if err := postgres.CheckSchema(ctx, pool); err != nil {
+	if err := migrate.CheckSchema(ctx, pool); err != nil {
 		return nil, err
 	}
 	if err := claim(ctx, pool, cfg.AuditOrigin, cfg.Keys); err != nil {
@@ -204,7 +205,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", postgres.CheckSchema(ctx, f.Pool)))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)))
 	}
 	if f.cfg.Workers {
 		var err error

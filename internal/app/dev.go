@@ -71,7 +71,7 @@ const (
 )
 
 // StartEmbedded starts the private PostgreSQL below dir and migrates its database.
-func StartEmbedded(ctx context.Context, dir string, ephemeral bool, log *slog.Logger) (*Embedded, error) {
+func StartEmbedded(ctx context.Context, dir string, ephemeral bool, version string, log *slog.Logger) (*Embedded, error) {
 	pg, err := pgembed.Start(ctx, pgembed.Options{DataDir: filepath.Join(dir, "postgres"), Ephemeral: ephemeral, Logger: log})
 	var inUse *pgembed.InUseError
 	if errors.As(err, &inUse) {
@@ -81,7 +81,7 @@ func StartEmbedded(ctx context.Context, dir string, ephemeral bool, log *slog.Lo
 		return nil, err
 	}
 	e := &Embedded{Server: pg, AppURL: pg.URL(devDatabase, devApp), OwnerURL: pg.URL(devDatabase, devOwner)}
-	if err := e.prepare(ctx, log); err != nil {
+	if err := e.prepare(ctx, version, log); err != nil {
 		return nil, errors.Join(err, stopWithin(pg.Stop))
 	}
 	return e, nil
@@ -94,7 +94,7 @@ func stopWithin(stop func(context.Context) error) error {
 	return stop(ctx)
 }
 
-func (e *Embedded) prepare(ctx context.Context, log *slog.Logger) error {
+func (e *Embedded) prepare(ctx context.Context, version string, log *slog.Logger) error {
 	c, err := pgx.Connect(ctx, e.URL("postgres", "postgres"))
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (e *Embedded) prepare(ctx context.Context, log *slog.Logger) error {
 			}
 		}
 	}
-	if err := Migrate(ctx, e.OwnerURL, log); err != nil {
+	if err := Migrate(ctx, e.OwnerURL, version, log); err != nil {
 		return err
 	}
 	_, err = c.Exec(ctx, `ALTER ROLE `+devApp+` LOGIN`)
@@ -140,7 +140,7 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the server's own user must pass through; what is secret below is closed
 		return err
 	}
-	pg, err := StartEmbedded(ctx, dir, o.Ephemeral, o.Logger)
+	pg, err := StartEmbedded(ctx, dir, o.Ephemeral, o.Version, o.Logger)
 	if err != nil {
 		return err
 	}

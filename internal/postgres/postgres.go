@@ -50,7 +50,7 @@ const (
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("database address: %w", redact(err))
+		return nil, fmt.Errorf("database address: %w", Redact(err))
 	}
 	if maxConns > 0 {
 		cfg.MaxConns = maxConns
@@ -67,19 +67,19 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("database: %w", redact(err))
+		return nil, fmt.Errorf("database: %w", Redact(err))
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("database does not answer: %w", redact(err))
+		return nil, fmt.Errorf("database does not answer: %w", Redact(err))
 	}
 	return pool, nil
 }
 
 func millis(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
-// redact keeps a password in a malformed address out of messages; pgx already hides it in well-formed ones.
-func redact(err error) error {
+// Redact keeps a password in a malformed address out of messages; pgx already hides it in well-formed ones.
+func Redact(err error) error {
 	var parse *pgconn.ParseConfigError
 	if errors.As(err, &parse) {
 		return errors.New("cannot be parsed; write postgres://user:password@host:5432/database")

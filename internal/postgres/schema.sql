@@ -1,11 +1,469 @@
--- The whole schema as the migrations make it, without the audit log's months. Written by `make gen`.
+-- The whole schema of Forge, as it should be. Change it here, then run `forge migrate diff "what changes"`, which writes
+-- the migration that brings a database from what the migrations make to this. `make verify` compares the two.
+--
+-- :"app" is the application's role, named after the database. What tools make for themselves is not here: the table of
+-- applied migrations, the schema of the job queue, and the months of the audit log but for one call that makes them.
 
-CREATE FUNCTION public.audit_partitions_ensure(months_ahead integer) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'public', 'pg_temp'
-    SET "TimeZone" TO 'UTC'
-    SET lock_timeout TO '2s'
-    AS $_$
+-- Which binaries may run on this schema. A server whose newest migration is older than oldest_binary refuses to start.
+CREATE TABLE schema_compatibility (
+  singleton boolean PRIMARY KEY DEFAULT true,
+  oldest_binary bigint NOT NULL,
+  CONSTRAINT schema_compatibility_one_row_ck CHECK (singleton)
+);
+
+-- The one organisation of this installation.
+CREATE TABLE organisation (
+  singleton boolean PRIMARY KEY DEFAULT true,
+  audit_origin text NOT NULL,
+  audit_keys_check bytea NOT NULL,
+  budget_default text NOT NULL,
+  created_at timestamptz NOT NULL,
+  CONSTRAINT organisation_one_row_ck CHECK (singleton),
+  CONSTRAINT organisation_budget_default_ck CHECK (budget_default IN ('allow', 'deny'))
+);
+
+-- People ------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE teams (
+  id text PRIMARY KEY,
+  name text NOT NULL,
+  cost_centre text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  deactivated_at timestamptz,
+  version bigint NOT NULL DEFAULT 1,
+  CONSTRAINT teams_name_ck CHECK (name ~ '^[a-z][a-z0-9-]{0,62}$')
+);
+CREATE UNIQUE INDEX teams_name_uq ON teams (name);
+
+CREATE TABLE users (
+  id text PRIMARY KEY,
+  user_name text NOT NULL,
+  display_name text NOT NULL,
+  email text NOT NULL,
+  team_id text NOT NULL,
+  role text NOT NULL,
+  credential_expires_at timestamptz,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  deactivated_at timestamptz,
+  version bigint NOT NULL DEFAULT 1,
+  CONSTRAINT users_team_fk FOREIGN KEY (team_id) REFERENCES teams (id),
+  CONSTRAINT users_role_ck CHECK (role IN ('engineer', 'contractor', 'team_lead', 'finance', 'auditor', 'admin')),
+  CONSTRAINT users_user_name_ck CHECK (user_name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'),
+  CONSTRAINT users_contractor_expires_ck CHECK (role <> 'contractor' OR credential_expires_at IS NOT NULL)
+);
+CREATE UNIQUE INDEX users_user_name_uq ON users (user_name);
+CREATE UNIQUE INDEX users_email_uq ON users (lower(email));
+CREATE INDEX users_team_idx ON users (team_id, id);
+
+CREATE TABLE projects (
+  id text PRIMARY KEY,
+  name text NOT NULL,
+  team_id text NOT NULL,
+  cost_centre text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  deactivated_at timestamptz,
+  version bigint NOT NULL DEFAULT 1,
+  CONSTRAINT projects_team_fk FOREIGN KEY (team_id) REFERENCES teams (id),
+  CONSTRAINT projects_name_ck CHECK (name ~ '^[a-z][a-z0-9-]{0,62}$')
+);
+CREATE UNIQUE INDEX projects_name_uq ON projects (name);
+CREATE INDEX projects_team_idx ON projects (team_id, id);
+
+CREATE TABLE tokens (
+  id text PRIMARY KEY,
+  user_id text NOT NULL,
+  name text NOT NULL,
+  hash bytea NOT NULL,
+  created_at timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL,
+  last_used_at timestamptz,
+  revoked_at timestamptz,
+  CONSTRAINT tokens_user_fk FOREIGN KEY (user_id) REFERENCES users (id),
+  CONSTRAINT tokens_hash_ck CHECK (octet_length(hash) = 32)
+);
+CREATE UNIQUE INDEX tokens_hash_uq ON tokens (hash);
+CREATE INDEX tokens_user_idx ON tokens (user_id, id);
+
+-- An answer that was given for a key is given again; written in the transaction of the change it answers.
+CREATE TABLE idempotency_keys (
+  actor_id text NOT NULL,
+  key text NOT NULL,
+  request_hash bytea NOT NULL,
+  response bytea NOT NULL DEFAULT ''::bytea,
+  etag text NOT NULL DEFAULT '',
+  created_at timestamptz NOT NULL,
+  PRIMARY KEY (actor_id, key)
+);
+CREATE INDEX idempotency_keys_created_idx ON idempotency_keys (created_at);
+
+-- Blueprints --------------------------------------------------------------------------------------------------------
+
+CREATE TABLE blueprints (
+  id text PRIMARY KEY,
+  team_id text,
+  name text NOT NULL,
+  description text NOT NULL DEFAULT '',
+  active_version integer NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  CONSTRAINT blueprints_team_fk FOREIGN KEY (team_id) REFERENCES teams (id),
+  CONSTRAINT blueprints_name_ck CHECK (name ~ '^[a-z][a-z0-9-]{0,62}$')
+);
+-- NULL is the public team; one name per team, and one public.
+CREATE UNIQUE INDEX blueprints_team_name_uq ON blueprints (team_id, name) NULLS NOT DISTINCT;
+
+-- A version is written once: no role but the owner may change or delete one, and its digest is that of its bytes.
+CREATE TABLE blueprint_versions (
+  id text PRIMARY KEY,
+  blueprint_id text NOT NULL,
+  number integer NOT NULL,
+  definition text NOT NULL,
+  digest text NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  CONSTRAINT blueprint_versions_blueprint_fk FOREIGN KEY (blueprint_id) REFERENCES blueprints (id),
+  CONSTRAINT blueprint_versions_number_ck CHECK (number > 0),
+  CONSTRAINT blueprint_versions_size_ck CHECK (octet_length(definition) <= 65536),
+  CONSTRAINT blueprint_versions_digest_ck CHECK (digest = encode(sha256(convert_to(definition, 'UTF8')), 'hex'))
+);
+CREATE UNIQUE INDEX blueprint_versions_number_uq ON blueprint_versions (blueprint_id, number);
+
+-- Prices ------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE price_books (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  source text NOT NULL,
+  hour_rule text NOT NULL,
+  effective_from timestamptz NOT NULL,
+  imported_at timestamptz NOT NULL,
+  CONSTRAINT price_books_hour_rule_ck CHECK (hour_rule IN ('session_ceil', 'clock_hour', 'second'))
+);
+CREATE INDEX price_books_effective_idx ON price_books (effective_from, id);
+
+CREATE TABLE prices (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  book_id bigint NOT NULL,
+  region text NOT NULL,
+  compute_type text NOT NULL,
+  operating_system text NOT NULL,
+  license text NOT NULL,
+  item text NOT NULL,
+  unit text NOT NULL,
+  amount_micros bigint NOT NULL,
+  sku text NOT NULL DEFAULT '',
+  CONSTRAINT prices_book_fk FOREIGN KEY (book_id) REFERENCES price_books (id),
+  CONSTRAINT prices_item_ck CHECK (item IN ('always_on_month', 'auto_stop_month', 'auto_stop_hour', 'root_gb_month', 'user_gb_month', 'transfer_gb')),
+  CONSTRAINT prices_unit_ck CHECK (unit IN ('month', 'hour', 'gb_month', 'gb')),
+  CONSTRAINT prices_amount_ck CHECK (amount_micros >= 0)
+);
+CREATE UNIQUE INDEX prices_key_uq ON prices (book_id, region, compute_type, operating_system, license, item);
+
+-- WorkSpaces --------------------------------------------------------------------------------------------------------
+
+CREATE TABLE workspaces (
+  id text PRIMARY KEY,
+  name text NOT NULL,
+  user_id text NOT NULL,
+  team_id text NOT NULL,
+  project_id text,
+  cost_centre text NOT NULL,
+  blueprint_version_id text NOT NULL,
+  service_type text NOT NULL,
+  bundle_type text NOT NULL,
+  operating_system text NOT NULL,
+  license text NOT NULL,
+  running_mode text NOT NULL,
+  region text NOT NULL,
+  directory_id text NOT NULL,
+  directory_user text NOT NULL,
+  auto_stop_timeout_minutes integer,
+  max_lifetime_days integer,
+  tags jsonb NOT NULL,
+
+  desired text NOT NULL,
+  state text NOT NULL,
+  state_reason text NOT NULL,
+  error_code text NOT NULL DEFAULT '',
+  error_message text NOT NULL DEFAULT '',
+
+  provider_id text,
+  observed_state text NOT NULL DEFAULT '',
+  observed_at timestamptz,
+  asked text NOT NULL DEFAULT '',
+  asked_at timestamptz,
+  attempts integer NOT NULL DEFAULT 0,
+  missed integer NOT NULL DEFAULT 0,
+
+  version bigint NOT NULL,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  available_at timestamptz,
+  terminated_at timestamptz,
+
+  CONSTRAINT workspaces_user_fk FOREIGN KEY (user_id) REFERENCES users (id),
+  CONSTRAINT workspaces_team_fk FOREIGN KEY (team_id) REFERENCES teams (id),
+  CONSTRAINT workspaces_project_fk FOREIGN KEY (project_id) REFERENCES projects (id),
+  CONSTRAINT workspaces_blueprint_version_fk FOREIGN KEY (blueprint_version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT workspaces_service_type_ck CHECK (service_type IN ('WORKSPACES_PERSONAL', 'WORKSPACES_APPLICATIONS')),
+  CONSTRAINT workspaces_running_mode_ck CHECK (running_mode IN ('AUTO_STOP', 'ALWAYS_ON')),
+  CONSTRAINT workspaces_auto_stop_ck CHECK (
+    (running_mode = 'AUTO_STOP') = (auto_stop_timeout_minutes IS NOT NULL)
+    AND (auto_stop_timeout_minutes IS NULL OR auto_stop_timeout_minutes > 0 AND auto_stop_timeout_minutes % 60 = 0)),
+  CONSTRAINT workspaces_max_lifetime_ck CHECK (max_lifetime_days IS NULL OR max_lifetime_days BETWEEN 1 AND 3650),
+  CONSTRAINT workspaces_desired_ck CHECK (desired IN ('AVAILABLE', 'STOPPED', 'TERMINATED')),
+  CONSTRAINT workspaces_asked_ck CHECK (asked IN ('', 'create', 'start', 'stop', 'terminate', 'modify')),
+  CONSTRAINT workspaces_state_ck CHECK (state IN (
+    'PENDING', 'AVAILABLE', 'STARTING', 'STOPPING', 'STOPPED', 'REBOOTING', 'REBUILDING', 'RESTORING', 'UPDATING',
+    'IMPAIRED', 'MAINTENANCE', 'SUSPENDED', 'TERMINATING', 'TERMINATED', 'FAILED', 'CONFLICT')),
+  CONSTRAINT workspaces_ended_ck CHECK ((state IN ('TERMINATED', 'FAILED')) = (terminated_at IS NOT NULL))
+);
+-- Amazon's own rule: one WorkSpace per user and directory. What ended does not count.
+CREATE UNIQUE INDEX workspaces_directory_user_uq ON workspaces (directory_id, directory_user) WHERE terminated_at IS NULL;
+CREATE UNIQUE INDEX workspaces_owner_name_uq ON workspaces (user_id, lower(name)) WHERE terminated_at IS NULL;
+CREATE UNIQUE INDEX workspaces_provider_uq ON workspaces (region, provider_id) WHERE provider_id IS NOT NULL;
+CREATE INDEX workspaces_user_idx ON workspaces (user_id, id);
+CREATE INDEX workspaces_team_idx ON workspaces (team_id, id);
+CREATE INDEX workspaces_due_idx ON workspaces (next_due_at) WHERE next_due_at IS NOT NULL;
+
+-- What happened to a WorkSpace, numbered without gaps by the version of its row.
+CREATE TABLE workspace_events (
+  workspace_id text NOT NULL,
+  version bigint NOT NULL,
+  at timestamptz NOT NULL,
+  actor_id text NOT NULL,
+  kind text NOT NULL,
+  from_state text NOT NULL,
+  to_state text NOT NULL,
+  reason text NOT NULL,
+  details jsonb NOT NULL,
+  PRIMARY KEY (workspace_id, version),
+  CONSTRAINT workspace_events_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id)
+);
+
+-- Cost --------------------------------------------------------------------------------------------------------------
+
+-- Facts: what ran, from when to when, at which price, for whom.
+CREATE TABLE usage (
+  id text PRIMARY KEY,
+  workspace_id text NOT NULL,
+  kind text NOT NULL,
+  opened_at timestamptz NOT NULL,
+  closed_at timestamptz,
+  price_id bigint NOT NULL,
+  rate_micros bigint NOT NULL,
+  hour_rule text NOT NULL,
+  user_id text NOT NULL,
+  team_id text NOT NULL,
+  project_id text,
+  cost_centre text NOT NULL,
+  settled_until timestamptz NOT NULL,
+  settled_micros bigint NOT NULL DEFAULT 0,
+  due_at timestamptz,
+  CONSTRAINT usage_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
+  CONSTRAINT usage_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
+  CONSTRAINT usage_kind_ck CHECK (kind IN ('fixed_month', 'running', 'storage', 'transfer')),
+  CONSTRAINT usage_hour_rule_ck CHECK (hour_rule IN ('session_ceil', 'clock_hour', 'second')),
+  CONSTRAINT usage_closed_after_opened_ck CHECK (closed_at >= opened_at),
+  CONSTRAINT usage_settled_ck CHECK (settled_until >= opened_at AND settled_micros >= 0),
+  CONSTRAINT usage_closed_is_settled_ck CHECK (closed_at IS NULL OR due_at IS NULL)
+);
+CREATE UNIQUE INDEX usage_one_open_uq ON usage (workspace_id, kind) WHERE closed_at IS NULL;
+CREATE INDEX usage_workspace_idx ON usage (workspace_id, opened_at);
+CREATE INDEX usage_due_idx ON usage (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE cost_records (
+  id text PRIMARY KEY,
+  usage_id text NOT NULL,
+  workspace_id text NOT NULL,
+  user_id text NOT NULL,
+  team_id text NOT NULL,
+  project_id text,
+  cost_centre text NOT NULL,
+  price_id bigint NOT NULL,
+  compute_cost_micros bigint NOT NULL DEFAULT 0,
+  storage_cost_micros bigint NOT NULL DEFAULT 0,
+  data_transfer_cost_micros bigint NOT NULL DEFAULT 0,
+  total_cost_micros bigint GENERATED ALWAYS AS (compute_cost_micros + storage_cost_micros + data_transfer_cost_micros) STORED,
+  period_start timestamptz NOT NULL,
+  period_end timestamptz NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  corrects text,
+  CONSTRAINT cost_records_usage_fk FOREIGN KEY (usage_id) REFERENCES usage (id),
+  CONSTRAINT cost_records_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
+  CONSTRAINT cost_records_corrects_fk FOREIGN KEY (corrects) REFERENCES cost_records (id),
+  CONSTRAINT cost_records_period_ck CHECK (period_end > period_start)
+);
+CREATE UNIQUE INDEX cost_records_slice_uq ON cost_records (usage_id, period_start) WHERE corrects IS NULL;
+CREATE INDEX cost_records_workspace_idx ON cost_records (workspace_id, period_start);
+CREATE INDEX cost_records_user_idx ON cost_records (user_id, period_start);
+CREATE INDEX cost_records_team_idx ON cost_records (team_id, period_start);
+CREATE INDEX cost_records_period_start_idx ON cost_records (period_start);
+CREATE INDEX cost_records_period_end_idx ON cost_records (period_end);
+CREATE INDEX cost_records_recorded_idx ON cost_records (recorded_at);
+
+-- Budgets -----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE user_budgets (
+  id text PRIMARY KEY,
+  scope text NOT NULL,
+  scope_id text NOT NULL,
+  amount_micros bigint NOT NULL,
+  period text NOT NULL,
+  warning_percent integer NOT NULL,
+  enforcement text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  CONSTRAINT user_budgets_scope_ck CHECK (scope IN ('ORGANISATION', 'TEAM', 'PROJECT', 'USER')),
+  CONSTRAINT user_budgets_amount_ck CHECK (amount_micros BETWEEN 0 AND 999999999999999999),
+  CONSTRAINT user_budgets_period_ck CHECK (period IN ('MONTHLY')),
+  CONSTRAINT user_budgets_warning_ck CHECK (warning_percent BETWEEN 1 AND 99),
+  CONSTRAINT user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))
+);
+CREATE UNIQUE INDEX user_budgets_scope_uq ON user_budgets (scope, scope_id);
+
+-- The balance of one budget in one period. The database itself refuses a commit beyond the limit: only an outside
+-- cause, written down as overrun, can pass it.
+CREATE TABLE budget_periods (
+  budget_id text NOT NULL,
+  period_start timestamptz NOT NULL,
+  period_end timestamptz NOT NULL,
+  limit_micros bigint NOT NULL,
+  settled_micros bigint NOT NULL DEFAULT 0,
+  held_micros bigint NOT NULL DEFAULT 0,
+  overrun_micros bigint NOT NULL DEFAULT 0,
+  warned_at timestamptz,
+  exhausted_at timestamptz,
+  version bigint NOT NULL DEFAULT 1,
+  PRIMARY KEY (budget_id, period_start),
+  CONSTRAINT budget_periods_budget_fk FOREIGN KEY (budget_id) REFERENCES user_budgets (id),
+  CONSTRAINT budget_periods_range_ck CHECK (period_end > period_start),
+  CONSTRAINT budget_periods_positive_ck CHECK (held_micros >= 0 AND overrun_micros >= 0 AND limit_micros >= 0),
+  CONSTRAINT budget_periods_not_overspent_ck CHECK (settled_micros + held_micros <= limit_micros + overrun_micros)
+);
+
+-- What one WorkSpace keeps reserved in every budget that it touches.
+CREATE TABLE budget_holds (
+  workspace_id text PRIMARY KEY,
+  user_id text NOT NULL,
+  team_id text NOT NULL,
+  project_id text,
+  fixed_micros bigint NOT NULL,
+  lease_micros bigint NOT NULL,
+  lease_target_micros bigint NOT NULL,
+  held_at timestamptz NOT NULL,
+  renewal_refused_at timestamptz,
+  CONSTRAINT budget_holds_positive_ck CHECK (fixed_micros >= 0 AND lease_micros >= 0 AND lease_target_micros >= 0)
+);
+CREATE INDEX budget_holds_user_idx ON budget_holds (user_id);
+CREATE INDEX budget_holds_team_idx ON budget_holds (team_id);
+CREATE INDEX budget_holds_project_idx ON budget_holds (project_id) WHERE project_id IS NOT NULL;
+
+-- Every movement; balances can be rebuilt from these.
+CREATE TABLE budget_entries (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  budget_id text NOT NULL,
+  period_start timestamptz NOT NULL,
+  balance_version bigint NOT NULL,
+  at timestamptz NOT NULL,
+  kind text NOT NULL,
+  workspace_id text,
+  limit_delta_micros bigint NOT NULL DEFAULT 0,
+  settled_delta_micros bigint NOT NULL DEFAULT 0,
+  held_delta_micros bigint NOT NULL DEFAULT 0,
+  overrun_delta_micros bigint NOT NULL DEFAULT 0,
+  reason text NOT NULL DEFAULT '',
+  CONSTRAINT budget_entries_period_fk FOREIGN KEY (budget_id, period_start) REFERENCES budget_periods (budget_id, period_start),
+  CONSTRAINT budget_entries_kind_ck CHECK (kind IN ('open', 'limit', 'hold', 'renew', 'release', 'charge', 'carry'))
+);
+CREATE UNIQUE INDEX budget_entries_version_uq ON budget_entries (budget_id, period_start, balance_version);
+
+-- Messages to people ------------------------------------------------------------------------------------------------
+
+CREATE TABLE notifications (
+  id text PRIMARY KEY,
+  dedupe_key text NOT NULL,
+  kind text NOT NULL,
+  user_id text,
+  team_id text,
+  payload jsonb NOT NULL,
+  created_at timestamptz NOT NULL,
+  sent_at timestamptz,
+  CONSTRAINT notifications_someone_ck CHECK (user_id IS NOT NULL OR team_id IS NOT NULL)
+);
+CREATE UNIQUE INDEX notifications_dedupe_uq ON notifications (dedupe_key);
+CREATE INDEX notifications_unsent_idx ON notifications (created_at) WHERE sent_at IS NULL;
+
+-- Audit -------------------------------------------------------------------------------------------------------------
+
+CREATE SCHEMA audit_parts;
+
+-- leaf is the evidence; the other columns are a checked copy for searching. source_ip and user_agent are personal data:
+-- the leaf has only salted commitments to them, so that erasing them leaves the evidence whole.
+CREATE TABLE audit_logs (
+  timestamp timestamptz NOT NULL,
+  id uuid NOT NULL,
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  user_id text NOT NULL,
+  actor_type text NOT NULL,
+  action_type text NOT NULL,
+  resource_type text NOT NULL,
+  resource_id text NOT NULL,
+  result text NOT NULL,
+  code text NOT NULL,
+  interface text NOT NULL,
+  request_id text NOT NULL,
+  source_ip inet,
+  user_agent text,
+  leaf bytea NOT NULL,
+  mac bytea NOT NULL,
+  PRIMARY KEY (timestamp, id),
+  CONSTRAINT audit_logs_finite_ck CHECK (isfinite(timestamp)),
+  CONSTRAINT audit_logs_leaf_size_ck CHECK (octet_length(leaf) BETWEEN 2 AND 65535),
+  CONSTRAINT audit_logs_mac_size_ck CHECK (octet_length(mac) = 32),
+  CONSTRAINT audit_logs_result_ck CHECK (result IN ('success', 'refused', 'failed'))
+) PARTITION BY RANGE (timestamp);
+CREATE INDEX audit_logs_xid_idx ON audit_logs (xid);
+CREATE INDEX audit_logs_user_idx ON audit_logs (user_id, timestamp DESC, id DESC);
+CREATE INDEX audit_logs_action_idx ON audit_logs (action_type, timestamp DESC, id DESC);
+CREATE INDEX audit_logs_resource_idx ON audit_logs (resource_id, timestamp DESC, id DESC);
+CREATE INDEX audit_logs_resource_type_idx ON audit_logs (resource_type, timestamp DESC, id DESC);
+
+-- Personal data of an entry, sealed under a key of its subject: destroying the key erases it.
+CREATE TABLE audit_subject_keys (
+  subject_id text NOT NULL,
+  generation integer NOT NULL,
+  wrapped_key bytea NOT NULL,
+  created_at timestamptz NOT NULL,
+  erased_at timestamptz,
+  PRIMARY KEY (subject_id, generation)
+);
+CREATE TABLE audit_personal_data (
+  entry_id uuid NOT NULL,
+  timestamp timestamptz NOT NULL,
+  subject_id text NOT NULL,
+  key_generation integer NOT NULL,
+  sealed bytea NOT NULL,
+  PRIMARY KEY (timestamp, entry_id)
+) PARTITION BY RANGE (timestamp);
+
+-- Overflow partitions keep writes alive where no month was made; a row in one raises an alarm.
+CREATE TABLE audit_parts.audit_logs_past PARTITION OF audit_logs FOR VALUES FROM (MINVALUE) TO ('2026-01-01 00:00:00+00');
+CREATE TABLE audit_parts.audit_personal_data_past PARTITION OF audit_personal_data FOR VALUES FROM (MINVALUE) TO ('2026-01-01 00:00:00+00');
+
+-- Makes every month from January 2026 up to the given number of months after the present one, with the overflow
+-- partition of the future behind the last. Months are made beside the table and attached, which does not block writers;
+-- only the overflow partition is moved under a lock, for which it waits at most as long as lock_timeout says.
+CREATE FUNCTION audit_partitions_ensure(months_ahead integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s' AS $body$
 DECLARE
   parent text;
   made integer := 0;
@@ -47,584 +505,20 @@ BEGIN
   END LOOP;
   RETURN made;
 END
-$_$;
-
-CREATE TABLE public.audit_logs (
-    "timestamp" timestamp with time zone NOT NULL,
-    id uuid NOT NULL,
-    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
-    user_id text NOT NULL,
-    actor_type text NOT NULL,
-    action_type text NOT NULL,
-    resource_type text NOT NULL,
-    resource_id text NOT NULL,
-    result text NOT NULL,
-    code text NOT NULL,
-    interface text NOT NULL,
-    request_id text NOT NULL,
-    source_ip inet,
-    user_agent text,
-    leaf bytea NOT NULL,
-    mac bytea NOT NULL,
-    CONSTRAINT audit_logs_finite_ck CHECK (isfinite("timestamp")),
-    CONSTRAINT audit_logs_leaf_size_ck CHECK (((octet_length(leaf) >= 2) AND (octet_length(leaf) <= 65535))),
-    CONSTRAINT audit_logs_mac_size_ck CHECK ((octet_length(mac) = 32)),
-    CONSTRAINT audit_logs_result_ck CHECK ((result = ANY (ARRAY['success'::text, 'refused'::text, 'failed'::text])))
-)
-PARTITION BY RANGE ("timestamp");
-
-CREATE TABLE public.audit_personal_data (
-    entry_id uuid NOT NULL,
-    "timestamp" timestamp with time zone NOT NULL,
-    subject_id text NOT NULL,
-    key_generation integer NOT NULL,
-    sealed bytea NOT NULL
-)
-PARTITION BY RANGE ("timestamp");
-
-CREATE TABLE public.audit_subject_keys (
-    subject_id text NOT NULL,
-    generation integer NOT NULL,
-    wrapped_key bytea NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    erased_at timestamp with time zone
-);
-
-CREATE TABLE public.blueprint_versions (
-    id text NOT NULL,
-    blueprint_id text NOT NULL,
-    number integer NOT NULL,
-    definition text NOT NULL,
-    digest text NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    CONSTRAINT blueprint_versions_digest_ck CHECK ((digest = encode(sha256(convert_to(definition, 'UTF8'::name)), 'hex'::text))),
-    CONSTRAINT blueprint_versions_number_ck CHECK ((number > 0)),
-    CONSTRAINT blueprint_versions_size_ck CHECK ((octet_length(definition) <= 65536))
-);
-
-CREATE TABLE public.blueprints (
-    id text NOT NULL,
-    team_id text,
-    name text NOT NULL,
-    description text DEFAULT ''::text NOT NULL,
-    active_version integer NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT blueprints_name_ck CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text))
-);
-
-CREATE TABLE public.budget_entries (
-    id bigint NOT NULL,
-    budget_id text NOT NULL,
-    period_start timestamp with time zone NOT NULL,
-    balance_version bigint NOT NULL,
-    at timestamp with time zone NOT NULL,
-    kind text NOT NULL,
-    workspace_id text,
-    limit_delta_micros bigint DEFAULT 0 NOT NULL,
-    settled_delta_micros bigint DEFAULT 0 NOT NULL,
-    held_delta_micros bigint DEFAULT 0 NOT NULL,
-    overrun_delta_micros bigint DEFAULT 0 NOT NULL,
-    reason text DEFAULT ''::text NOT NULL,
-    CONSTRAINT budget_entries_kind_ck CHECK ((kind = ANY (ARRAY['open'::text, 'limit'::text, 'hold'::text, 'renew'::text, 'release'::text, 'charge'::text, 'carry'::text])))
-);
-
-ALTER TABLE public.budget_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.budget_entries_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-CREATE TABLE public.budget_holds (
-    workspace_id text NOT NULL,
-    user_id text NOT NULL,
-    team_id text NOT NULL,
-    project_id text,
-    fixed_micros bigint NOT NULL,
-    lease_micros bigint NOT NULL,
-    lease_target_micros bigint NOT NULL,
-    held_at timestamp with time zone NOT NULL,
-    renewal_refused_at timestamp with time zone,
-    CONSTRAINT budget_holds_positive_ck CHECK (((fixed_micros >= 0) AND (lease_micros >= 0) AND (lease_target_micros >= 0)))
-);
-
-CREATE TABLE public.budget_periods (
-    budget_id text NOT NULL,
-    period_start timestamp with time zone NOT NULL,
-    period_end timestamp with time zone NOT NULL,
-    limit_micros bigint NOT NULL,
-    settled_micros bigint DEFAULT 0 NOT NULL,
-    held_micros bigint DEFAULT 0 NOT NULL,
-    overrun_micros bigint DEFAULT 0 NOT NULL,
-    warned_at timestamp with time zone,
-    exhausted_at timestamp with time zone,
-    version bigint DEFAULT 1 NOT NULL,
-    CONSTRAINT budget_periods_not_overspent_ck CHECK (((settled_micros + held_micros) <= (limit_micros + overrun_micros))),
-    CONSTRAINT budget_periods_positive_ck CHECK (((held_micros >= 0) AND (overrun_micros >= 0) AND (limit_micros >= 0))),
-    CONSTRAINT budget_periods_range_ck CHECK ((period_end > period_start))
-);
-
-CREATE TABLE public.cost_records (
-    id text NOT NULL,
-    usage_id text NOT NULL,
-    workspace_id text NOT NULL,
-    user_id text NOT NULL,
-    team_id text NOT NULL,
-    project_id text,
-    cost_centre text NOT NULL,
-    price_id bigint NOT NULL,
-    compute_cost_micros bigint DEFAULT 0 NOT NULL,
-    storage_cost_micros bigint DEFAULT 0 NOT NULL,
-    data_transfer_cost_micros bigint DEFAULT 0 NOT NULL,
-    total_cost_micros bigint GENERATED ALWAYS AS (((compute_cost_micros + storage_cost_micros) + data_transfer_cost_micros)) STORED,
-    period_start timestamp with time zone NOT NULL,
-    period_end timestamp with time zone NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    corrects text,
-    CONSTRAINT cost_records_period_ck CHECK ((period_end > period_start))
-);
-
-CREATE TABLE public.idempotency_keys (
-    actor_id text NOT NULL,
-    key text NOT NULL,
-    request_hash bytea NOT NULL,
-    response bytea DEFAULT '\x'::bytea NOT NULL,
-    etag text DEFAULT ''::text NOT NULL,
-    created_at timestamp with time zone NOT NULL
-);
-
-CREATE TABLE public.notifications (
-    id text NOT NULL,
-    dedupe_key text NOT NULL,
-    kind text NOT NULL,
-    user_id text,
-    team_id text,
-    payload jsonb NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    sent_at timestamp with time zone,
-    CONSTRAINT notifications_someone_ck CHECK (((user_id IS NOT NULL) OR (team_id IS NOT NULL)))
-);
-
-CREATE TABLE public.organisation (
-    singleton boolean DEFAULT true NOT NULL,
-    audit_origin text NOT NULL,
-    audit_keys_check bytea NOT NULL,
-    budget_default text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    CONSTRAINT organisation_budget_default_ck CHECK ((budget_default = ANY (ARRAY['allow'::text, 'deny'::text]))),
-    CONSTRAINT organisation_one_row_ck CHECK (singleton)
-);
-
-CREATE TABLE public.price_books (
-    id bigint NOT NULL,
-    source text NOT NULL,
-    hour_rule text NOT NULL,
-    effective_from timestamp with time zone NOT NULL,
-    imported_at timestamp with time zone NOT NULL,
-    CONSTRAINT price_books_hour_rule_ck CHECK ((hour_rule = ANY (ARRAY['session_ceil'::text, 'clock_hour'::text, 'second'::text])))
-);
-
-ALTER TABLE public.price_books ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.price_books_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-CREATE TABLE public.prices (
-    id bigint NOT NULL,
-    book_id bigint NOT NULL,
-    region text NOT NULL,
-    compute_type text NOT NULL,
-    operating_system text NOT NULL,
-    license text NOT NULL,
-    item text NOT NULL,
-    unit text NOT NULL,
-    amount_micros bigint NOT NULL,
-    sku text DEFAULT ''::text NOT NULL,
-    CONSTRAINT prices_amount_ck CHECK ((amount_micros >= 0)),
-    CONSTRAINT prices_item_ck CHECK ((item = ANY (ARRAY['always_on_month'::text, 'auto_stop_month'::text, 'auto_stop_hour'::text, 'root_gb_month'::text, 'user_gb_month'::text, 'transfer_gb'::text]))),
-    CONSTRAINT prices_unit_ck CHECK ((unit = ANY (ARRAY['month'::text, 'hour'::text, 'gb_month'::text, 'gb'::text])))
-);
-
-ALTER TABLE public.prices ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME public.prices_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-CREATE TABLE public.projects (
-    id text NOT NULL,
-    name text NOT NULL,
-    team_id text NOT NULL,
-    cost_centre text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    deactivated_at timestamp with time zone,
-    version bigint DEFAULT 1 NOT NULL,
-    CONSTRAINT projects_name_ck CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text))
-);
-
-CREATE TABLE public.schema_compatibility (
-    singleton boolean DEFAULT true NOT NULL,
-    oldest_binary bigint NOT NULL,
-    CONSTRAINT schema_compatibility_one_row_ck CHECK (singleton)
-);
-
-CREATE TABLE public.teams (
-    id text NOT NULL,
-    name text NOT NULL,
-    cost_centre text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    deactivated_at timestamp with time zone,
-    version bigint DEFAULT 1 NOT NULL,
-    CONSTRAINT teams_name_ck CHECK ((name ~ '^[a-z][a-z0-9-]{0,62}$'::text))
-);
-
-CREATE TABLE public.tokens (
-    id text NOT NULL,
-    user_id text NOT NULL,
-    name text NOT NULL,
-    hash bytea NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    last_used_at timestamp with time zone,
-    revoked_at timestamp with time zone,
-    CONSTRAINT tokens_hash_ck CHECK ((octet_length(hash) = 32))
-);
-
-CREATE TABLE public.usage (
-    id text NOT NULL,
-    workspace_id text NOT NULL,
-    kind text NOT NULL,
-    opened_at timestamp with time zone NOT NULL,
-    closed_at timestamp with time zone,
-    price_id bigint NOT NULL,
-    rate_micros bigint NOT NULL,
-    hour_rule text NOT NULL,
-    user_id text NOT NULL,
-    team_id text NOT NULL,
-    project_id text,
-    cost_centre text NOT NULL,
-    settled_until timestamp with time zone NOT NULL,
-    settled_micros bigint DEFAULT 0 NOT NULL,
-    due_at timestamp with time zone,
-    CONSTRAINT usage_closed_after_opened_ck CHECK ((closed_at >= opened_at)),
-    CONSTRAINT usage_closed_is_settled_ck CHECK (((closed_at IS NULL) OR (due_at IS NULL))),
-    CONSTRAINT usage_hour_rule_ck CHECK ((hour_rule = ANY (ARRAY['session_ceil'::text, 'clock_hour'::text, 'second'::text]))),
-    CONSTRAINT usage_kind_ck CHECK ((kind = ANY (ARRAY['fixed_month'::text, 'running'::text, 'storage'::text, 'transfer'::text]))),
-    CONSTRAINT usage_settled_ck CHECK (((settled_until >= opened_at) AND (settled_micros >= 0)))
-);
-
-CREATE TABLE public.user_budgets (
-    id text NOT NULL,
-    scope text NOT NULL,
-    scope_id text NOT NULL,
-    amount_micros bigint NOT NULL,
-    period text NOT NULL,
-    warning_percent integer NOT NULL,
-    enforcement text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
-    CONSTRAINT user_budgets_amount_ck CHECK (((amount_micros >= 0) AND (amount_micros <= '999999999999999999'::bigint))),
-    CONSTRAINT user_budgets_enforcement_ck CHECK ((enforcement = ANY (ARRAY['block'::text, 'block_and_stop'::text, 'warn'::text]))),
-    CONSTRAINT user_budgets_period_ck CHECK ((period = 'MONTHLY'::text)),
-    CONSTRAINT user_budgets_scope_ck CHECK ((scope = ANY (ARRAY['ORGANISATION'::text, 'TEAM'::text, 'PROJECT'::text, 'USER'::text]))),
-    CONSTRAINT user_budgets_warning_ck CHECK (((warning_percent >= 1) AND (warning_percent <= 99)))
-);
-
-CREATE TABLE public.users (
-    id text NOT NULL,
-    user_name text NOT NULL,
-    display_name text NOT NULL,
-    email text NOT NULL,
-    team_id text NOT NULL,
-    role text NOT NULL,
-    credential_expires_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    deactivated_at timestamp with time zone,
-    version bigint DEFAULT 1 NOT NULL,
-    CONSTRAINT users_contractor_expires_ck CHECK (((role <> 'contractor'::text) OR (credential_expires_at IS NOT NULL))),
-    CONSTRAINT users_role_ck CHECK ((role = ANY (ARRAY['engineer'::text, 'contractor'::text, 'team_lead'::text, 'finance'::text, 'auditor'::text, 'admin'::text]))),
-    CONSTRAINT users_user_name_ck CHECK ((user_name ~ '^[a-z0-9][a-z0-9._-]{0,62}$'::text))
-);
-
-CREATE TABLE public.workspace_events (
-    workspace_id text NOT NULL,
-    version bigint NOT NULL,
-    at timestamp with time zone NOT NULL,
-    actor_id text NOT NULL,
-    kind text NOT NULL,
-    from_state text NOT NULL,
-    to_state text NOT NULL,
-    reason text NOT NULL,
-    details jsonb NOT NULL
-);
-
-CREATE TABLE public.workspaces (
-    id text NOT NULL,
-    name text NOT NULL,
-    user_id text NOT NULL,
-    team_id text NOT NULL,
-    project_id text,
-    cost_centre text NOT NULL,
-    blueprint_version_id text NOT NULL,
-    service_type text NOT NULL,
-    bundle_type text NOT NULL,
-    operating_system text NOT NULL,
-    license text NOT NULL,
-    running_mode text NOT NULL,
-    region text NOT NULL,
-    directory_id text NOT NULL,
-    directory_user text NOT NULL,
-    auto_stop_timeout_minutes integer,
-    max_lifetime_days integer,
-    tags jsonb NOT NULL,
-    desired text NOT NULL,
-    state text NOT NULL,
-    state_reason text NOT NULL,
-    error_code text DEFAULT ''::text NOT NULL,
-    error_message text DEFAULT ''::text NOT NULL,
-    provider_id text,
-    observed_state text DEFAULT ''::text NOT NULL,
-    observed_at timestamp with time zone,
-    asked text DEFAULT ''::text NOT NULL,
-    asked_at timestamp with time zone,
-    attempts integer DEFAULT 0 NOT NULL,
-    missed integer DEFAULT 0 NOT NULL,
-    version bigint NOT NULL,
-    next_due_at timestamp with time zone,
-    lease_until timestamp with time zone,
-    lease_token text,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    available_at timestamp with time zone,
-    terminated_at timestamp with time zone,
-    CONSTRAINT workspaces_asked_ck CHECK ((asked = ANY (ARRAY[''::text, 'create'::text, 'start'::text, 'stop'::text, 'terminate'::text, 'modify'::text]))),
-    CONSTRAINT workspaces_auto_stop_ck CHECK ((((running_mode = 'AUTO_STOP'::text) = (auto_stop_timeout_minutes IS NOT NULL)) AND ((auto_stop_timeout_minutes IS NULL) OR ((auto_stop_timeout_minutes > 0) AND ((auto_stop_timeout_minutes % 60) = 0))))),
-    CONSTRAINT workspaces_desired_ck CHECK ((desired = ANY (ARRAY['AVAILABLE'::text, 'STOPPED'::text, 'TERMINATED'::text]))),
-    CONSTRAINT workspaces_ended_ck CHECK (((state = ANY (ARRAY['TERMINATED'::text, 'FAILED'::text])) = (terminated_at IS NOT NULL))),
-    CONSTRAINT workspaces_max_lifetime_ck CHECK (((max_lifetime_days IS NULL) OR ((max_lifetime_days >= 1) AND (max_lifetime_days <= 3650)))),
-    CONSTRAINT workspaces_running_mode_ck CHECK ((running_mode = ANY (ARRAY['AUTO_STOP'::text, 'ALWAYS_ON'::text]))),
-    CONSTRAINT workspaces_service_type_ck CHECK ((service_type = ANY (ARRAY['WORKSPACES_PERSONAL'::text, 'WORKSPACES_APPLICATIONS'::text]))),
-    CONSTRAINT workspaces_state_ck CHECK ((state = ANY (ARRAY['PENDING'::text, 'AVAILABLE'::text, 'STARTING'::text, 'STOPPING'::text, 'STOPPED'::text, 'REBOOTING'::text, 'REBUILDING'::text, 'RESTORING'::text, 'UPDATING'::text, 'IMPAIRED'::text, 'MAINTENANCE'::text, 'SUSPENDED'::text, 'TERMINATING'::text, 'TERMINATED'::text, 'FAILED'::text, 'CONFLICT'::text])))
-);
-
-ALTER TABLE ONLY public.audit_logs
-    ADD CONSTRAINT audit_logs_pkey PRIMARY KEY ("timestamp", id);
-
-ALTER TABLE ONLY public.audit_personal_data
-    ADD CONSTRAINT audit_personal_data_pkey PRIMARY KEY ("timestamp", entry_id);
-
-ALTER TABLE ONLY public.audit_subject_keys
-    ADD CONSTRAINT audit_subject_keys_pkey PRIMARY KEY (subject_id, generation);
-
-ALTER TABLE ONLY public.blueprint_versions
-    ADD CONSTRAINT blueprint_versions_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.blueprints
-    ADD CONSTRAINT blueprints_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.budget_entries
-    ADD CONSTRAINT budget_entries_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.budget_holds
-    ADD CONSTRAINT budget_holds_pkey PRIMARY KEY (workspace_id);
-
-ALTER TABLE ONLY public.budget_periods
-    ADD CONSTRAINT budget_periods_pkey PRIMARY KEY (budget_id, period_start);
-
-ALTER TABLE ONLY public.cost_records
-    ADD CONSTRAINT cost_records_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.idempotency_keys
-    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (actor_id, key);
-
-ALTER TABLE ONLY public.notifications
-    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.organisation
-    ADD CONSTRAINT organisation_pkey PRIMARY KEY (singleton);
-
-ALTER TABLE ONLY public.price_books
-    ADD CONSTRAINT price_books_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.prices
-    ADD CONSTRAINT prices_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.projects
-    ADD CONSTRAINT projects_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.schema_compatibility
-    ADD CONSTRAINT schema_compatibility_pkey PRIMARY KEY (singleton);
-
-ALTER TABLE ONLY public.teams
-    ADD CONSTRAINT teams_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.tokens
-    ADD CONSTRAINT tokens_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.usage
-    ADD CONSTRAINT usage_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.user_budgets
-    ADD CONSTRAINT user_budgets_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.users
-    ADD CONSTRAINT users_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY public.workspace_events
-    ADD CONSTRAINT workspace_events_pkey PRIMARY KEY (workspace_id, version);
-
-ALTER TABLE ONLY public.workspaces
-    ADD CONSTRAINT workspaces_pkey PRIMARY KEY (id);
-
-CREATE INDEX audit_logs_action_idx ON ONLY public.audit_logs USING btree (action_type, "timestamp" DESC, id DESC);
-
-CREATE INDEX audit_logs_resource_idx ON ONLY public.audit_logs USING btree (resource_id, "timestamp" DESC, id DESC);
-
-CREATE INDEX audit_logs_resource_type_idx ON ONLY public.audit_logs USING btree (resource_type, "timestamp" DESC, id DESC);
-
-CREATE INDEX audit_logs_user_idx ON ONLY public.audit_logs USING btree (user_id, "timestamp" DESC, id DESC);
-
-CREATE INDEX audit_logs_xid_idx ON ONLY public.audit_logs USING btree (xid);
-
-CREATE UNIQUE INDEX blueprint_versions_number_uq ON public.blueprint_versions USING btree (blueprint_id, number);
-
-CREATE UNIQUE INDEX blueprints_team_name_uq ON public.blueprints USING btree (team_id, name) NULLS NOT DISTINCT;
-
-CREATE UNIQUE INDEX budget_entries_version_uq ON public.budget_entries USING btree (budget_id, period_start, balance_version);
-
-CREATE INDEX budget_holds_project_idx ON public.budget_holds USING btree (project_id) WHERE (project_id IS NOT NULL);
-
-CREATE INDEX budget_holds_team_idx ON public.budget_holds USING btree (team_id);
-
-CREATE INDEX budget_holds_user_idx ON public.budget_holds USING btree (user_id);
-
-CREATE INDEX cost_records_period_end_idx ON public.cost_records USING btree (period_end);
-
-CREATE INDEX cost_records_period_start_idx ON public.cost_records USING btree (period_start);
-
-CREATE INDEX cost_records_recorded_idx ON public.cost_records USING btree (recorded_at);
-
-CREATE UNIQUE INDEX cost_records_slice_uq ON public.cost_records USING btree (usage_id, period_start) WHERE (corrects IS NULL);
-
-CREATE INDEX cost_records_team_idx ON public.cost_records USING btree (team_id, period_start);
-
-CREATE INDEX cost_records_user_idx ON public.cost_records USING btree (user_id, period_start);
-
-CREATE INDEX cost_records_workspace_idx ON public.cost_records USING btree (workspace_id, period_start);
-
-CREATE INDEX idempotency_keys_created_idx ON public.idempotency_keys USING btree (created_at);
-
-CREATE UNIQUE INDEX notifications_dedupe_uq ON public.notifications USING btree (dedupe_key);
-
-CREATE INDEX notifications_unsent_idx ON public.notifications USING btree (created_at) WHERE (sent_at IS NULL);
-
-CREATE INDEX price_books_effective_idx ON public.price_books USING btree (effective_from, id);
-
-CREATE UNIQUE INDEX prices_key_uq ON public.prices USING btree (book_id, region, compute_type, operating_system, license, item);
-
-CREATE UNIQUE INDEX projects_name_uq ON public.projects USING btree (name);
-
-CREATE INDEX projects_team_idx ON public.projects USING btree (team_id, id);
-
-CREATE UNIQUE INDEX teams_name_uq ON public.teams USING btree (name);
-
-CREATE UNIQUE INDEX tokens_hash_uq ON public.tokens USING btree (hash);
-
-CREATE INDEX tokens_user_idx ON public.tokens USING btree (user_id, id);
-
-CREATE INDEX usage_due_idx ON public.usage USING btree (due_at) WHERE (due_at IS NOT NULL);
-
-CREATE UNIQUE INDEX usage_one_open_uq ON public.usage USING btree (workspace_id, kind) WHERE (closed_at IS NULL);
-
-CREATE INDEX usage_workspace_idx ON public.usage USING btree (workspace_id, opened_at);
-
-CREATE UNIQUE INDEX user_budgets_scope_uq ON public.user_budgets USING btree (scope, scope_id);
-
-CREATE UNIQUE INDEX users_email_uq ON public.users USING btree (lower(email));
-
-CREATE INDEX users_team_idx ON public.users USING btree (team_id, id);
-
-CREATE UNIQUE INDEX users_user_name_uq ON public.users USING btree (user_name);
-
-CREATE UNIQUE INDEX workspaces_directory_user_uq ON public.workspaces USING btree (directory_id, directory_user) WHERE (terminated_at IS NULL);
-
-CREATE INDEX workspaces_due_idx ON public.workspaces USING btree (next_due_at) WHERE (next_due_at IS NOT NULL);
-
-CREATE UNIQUE INDEX workspaces_owner_name_uq ON public.workspaces USING btree (user_id, lower(name)) WHERE (terminated_at IS NULL);
-
-CREATE UNIQUE INDEX workspaces_provider_uq ON public.workspaces USING btree (region, provider_id) WHERE (provider_id IS NOT NULL);
-
-CREATE INDEX workspaces_team_idx ON public.workspaces USING btree (team_id, id);
-
-CREATE INDEX workspaces_user_idx ON public.workspaces USING btree (user_id, id);
-
-ALTER TABLE ONLY public.blueprint_versions
-    ADD CONSTRAINT blueprint_versions_blueprint_fk FOREIGN KEY (blueprint_id) REFERENCES public.blueprints(id);
-
-ALTER TABLE ONLY public.blueprints
-    ADD CONSTRAINT blueprints_team_fk FOREIGN KEY (team_id) REFERENCES public.teams(id);
-
-ALTER TABLE ONLY public.budget_entries
-    ADD CONSTRAINT budget_entries_period_fk FOREIGN KEY (budget_id, period_start) REFERENCES public.budget_periods(budget_id, period_start);
-
-ALTER TABLE ONLY public.budget_periods
-    ADD CONSTRAINT budget_periods_budget_fk FOREIGN KEY (budget_id) REFERENCES public.user_budgets(id);
-
-ALTER TABLE ONLY public.cost_records
-    ADD CONSTRAINT cost_records_corrects_fk FOREIGN KEY (corrects) REFERENCES public.cost_records(id);
-
-ALTER TABLE ONLY public.cost_records
-    ADD CONSTRAINT cost_records_price_fk FOREIGN KEY (price_id) REFERENCES public.prices(id);
-
-ALTER TABLE ONLY public.cost_records
-    ADD CONSTRAINT cost_records_usage_fk FOREIGN KEY (usage_id) REFERENCES public.usage(id);
-
-ALTER TABLE ONLY public.prices
-    ADD CONSTRAINT prices_book_fk FOREIGN KEY (book_id) REFERENCES public.price_books(id);
-
-ALTER TABLE ONLY public.projects
-    ADD CONSTRAINT projects_team_fk FOREIGN KEY (team_id) REFERENCES public.teams(id);
-
-ALTER TABLE ONLY public.tokens
-    ADD CONSTRAINT tokens_user_fk FOREIGN KEY (user_id) REFERENCES public.users(id);
-
-ALTER TABLE ONLY public.usage
-    ADD CONSTRAINT usage_price_fk FOREIGN KEY (price_id) REFERENCES public.prices(id);
-
-ALTER TABLE ONLY public.usage
-    ADD CONSTRAINT usage_workspace_fk FOREIGN KEY (workspace_id) REFERENCES public.workspaces(id);
-
-ALTER TABLE ONLY public.users
-    ADD CONSTRAINT users_team_fk FOREIGN KEY (team_id) REFERENCES public.teams(id);
-
-ALTER TABLE ONLY public.workspace_events
-    ADD CONSTRAINT workspace_events_workspace_fk FOREIGN KEY (workspace_id) REFERENCES public.workspaces(id);
-
-ALTER TABLE ONLY public.workspaces
-    ADD CONSTRAINT workspaces_blueprint_version_fk FOREIGN KEY (blueprint_version_id) REFERENCES public.blueprint_versions(id);
-
-ALTER TABLE ONLY public.workspaces
-    ADD CONSTRAINT workspaces_project_fk FOREIGN KEY (project_id) REFERENCES public.projects(id);
-
-ALTER TABLE ONLY public.workspaces
-    ADD CONSTRAINT workspaces_team_fk FOREIGN KEY (team_id) REFERENCES public.teams(id);
-
-ALTER TABLE ONLY public.workspaces
-    ADD CONSTRAINT workspaces_user_fk FOREIGN KEY (user_id) REFERENCES public.users(id);
-
+$body$;
+
+SELECT audit_partitions_ensure(24);
+
+-- The application's role ---------------------------------------------------------------------------------------------
+
+-- The application may add to history and never change it. A login of the application is made a member of this role.
+CREATE ROLE :"app" NOLOGIN;
+GRANT USAGE ON SCHEMA public TO :"app";
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, user_budgets, budget_periods, notifications,
+  organisation, usage TO :"app";
+GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds TO :"app";
+GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
+  audit_personal_data, audit_subject_keys TO :"app";
+REVOKE ALL ON FUNCTION audit_partitions_ensure(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit_partitions_ensure(integer) TO :"app";

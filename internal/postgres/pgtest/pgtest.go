@@ -19,6 +19,7 @@ import (
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/postgres/migrate"
 	"github.com/robco-forge/forge/internal/postgres/pgembed"
 )
 
@@ -67,11 +68,11 @@ func prepare(ctx context.Context) error {
 	if err := super(ctx, `CREATE ROLE `+owner+` LOGIN CREATEROLE`, `CREATE DATABASE `+template+` OWNER `+owner); err != nil {
 		return err
 	}
-	m, err := postgres.NewMigrator(server.URL(template, owner), slog.New(slog.DiscardHandler))
+	m, err := migrate.Open(ctx, server.URL(template, owner), migrate.Options{})
 	if err != nil {
 		return err
 	}
-	if _, err := m.Up(ctx); err != nil {
+	if _, err := m.Up(ctx, 0); err != nil {
 		return err
 	}
 	if err := m.Close(); err != nil {
