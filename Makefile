@@ -69,7 +69,7 @@ gen: postgres ## rewrite everything generated: the API's description, its client
 ##@ Evidence
 
 .PHONY: verify
-verify: verify-generated verify-modules verify-source ## nothing generated is stale, modules are what they were, no loose ends in the source
+verify: verify-generated verify-modules verify-source verify-schema ## nothing generated is stale, modules are intact, no loose ends in the source, migrations reach schema.sql
 
 # Generates in a copy of the tree (as it is, committed or not) and compares: the tree itself is left alone.
 .PHONY: verify-generated
@@ -103,6 +103,15 @@ verify-modules:
 verify-source:
 	@go test -count=1 ./internal/ >/dev/null || { go test -count=1 ./internal/; exit 1; }
 	@echo 'verify: imports point down and the source has no loose ends'
+
+# On the server of this machine and on the newest one that can be had.
+.PHONY: verify-schema
+verify-schema: postgres
+	@mkdir -p bin; go build -o bin/forge-verify ./cmd/forge; \
+	for server in "$${FORGE_PG_BIN:-}" "$$(script/newest-postgres.sh)"; do \
+	  FORGE_PG_BIN=$$server bin/forge-verify migrate verify 2>bin/verify-schema.log || { cat bin/verify-schema.log >&2; exit 1; }; \
+	done
+	@echo 'verify: migrations reach schema.sql, up and down'
 
 .PHONY: e2e
 e2e: postgres ## the journeys only, from the client to Amazon's wire

@@ -56,6 +56,7 @@ var ranks = map[string]int{
 	"internal/notify":           4,
 	"internal/postgres/pgtest":  5, // makes audit logs
 	"internal/postgres/migrate": 4,
+	"internal/postgres/catalog": 2,
 	"internal/postgres":         3,
 	"internal/price":            3,
 	"internal/policy":           3,

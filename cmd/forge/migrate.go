@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -43,7 +41,7 @@ migration, and ` + "`forge migrate verify`" + ` to see that both agree.`,
 	f.StringVar(&m.url, "database-url", "", "PostgreSQL of the owner (also FORGE_MIGRATE_DATABASE_URL or DATABASE_URL)")
 	f.StringVar(&m.dir, "dir", "", "read the migrations from this directory, not those in the program")
 	f.StringVarP(&m.output, "output", "o", "text", "text or json")
-	c.AddCommand(m.up(), m.down(), m.status(), m.version())
+	c.AddCommand(m.up(), m.down(), m.status(), m.version(), m.rehearse(), m.diff(), m.create(), m.verify())
 	return c
 }
 
@@ -207,7 +205,9 @@ in them would go, unless --allow-data-loss is given.`,
 				if err != nil {
 					return err
 				}
-				return m.answer(cmd.OutOrStdout(), back, func(w io.Writer) { fmt.Fprintf(w, "took back  %s  (%s)\n", back.Name, back.Took.Round(time.Millisecond)) })
+				return m.answer(cmd.OutOrStdout(), back, func(w io.Writer) {
+					fmt.Fprintf(w, "took back  %s  (%s)\n", back.Name, back.Took.Round(time.Millisecond))
+				})
 			})
 		},
 	}
@@ -277,6 +277,3 @@ func (m *migrations) version() *cobra.Command {
 		},
 	}
 }
-
-var _ fs.FS
-var _ = filepath.Join

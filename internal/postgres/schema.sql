@@ -232,6 +232,14 @@ CREATE UNIQUE INDEX workspaces_provider_uq ON workspaces (region, provider_id) W
 CREATE INDEX workspaces_user_idx ON workspaces (user_id, id);
 CREATE INDEX workspaces_team_idx ON workspaces (team_id, id);
 CREATE INDEX workspaces_due_idx ON workspaces (next_due_at) WHERE next_due_at IS NOT NULL;
+-- Most rows have ended: a list of what lives must not read its way past them.
+CREATE INDEX workspaces_live_idx ON workspaces (id) WHERE terminated_at IS NULL;
+CREATE INDEX workspaces_team_live_idx ON workspaces (team_id, id) WHERE terminated_at IS NULL;
+CREATE INDEX workspaces_state_idx ON workspaces (state, id) WHERE state <> 'TERMINATED';
+CREATE INDEX workspaces_blueprint_version_idx ON workspaces (blueprint_version_id) WHERE terminated_at IS NULL;
+CREATE INDEX workspaces_lifetime_idx ON workspaces (((created_at AT TIME ZONE 'UTC') + max_lifetime_days * INTERVAL '1 day'))
+  WHERE max_lifetime_days IS NOT NULL AND terminated_at IS NULL;
+CREATE INDEX workspaces_stopped_idx ON workspaces (updated_at) WHERE state = 'STOPPED';
 
 -- What happened to a WorkSpace, numbered without gaps by the version of its row.
 CREATE TABLE workspace_events (
@@ -278,6 +286,8 @@ CREATE TABLE usage (
 CREATE UNIQUE INDEX usage_one_open_uq ON usage (workspace_id, kind) WHERE closed_at IS NULL;
 CREATE INDEX usage_workspace_idx ON usage (workspace_id, opened_at);
 CREATE INDEX usage_due_idx ON usage (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX usage_open_user_idx ON usage (user_id) WHERE closed_at IS NULL;
+CREATE INDEX usage_open_team_idx ON usage (team_id) WHERE closed_at IS NULL;
 
 CREATE TABLE cost_records (
   id text PRIMARY KEY,
@@ -305,6 +315,7 @@ CREATE UNIQUE INDEX cost_records_slice_uq ON cost_records (usage_id, period_star
 CREATE INDEX cost_records_workspace_idx ON cost_records (workspace_id, period_start);
 CREATE INDEX cost_records_user_idx ON cost_records (user_id, period_start);
 CREATE INDEX cost_records_team_idx ON cost_records (team_id, period_start);
+CREATE INDEX cost_records_project_idx ON cost_records (project_id, period_start) WHERE project_id IS NOT NULL;
 CREATE INDEX cost_records_period_start_idx ON cost_records (period_start);
 CREATE INDEX cost_records_period_end_idx ON cost_records (period_end);
 CREATE INDEX cost_records_recorded_idx ON cost_records (recorded_at);
@@ -328,7 +339,7 @@ CREATE TABLE user_budgets (
   CONSTRAINT user_budgets_warning_ck CHECK (warning_percent BETWEEN 1 AND 99),
   CONSTRAINT user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))
 );
-CREATE UNIQUE INDEX user_budgets_scope_uq ON user_budgets (scope, scope_id);
+CREATE UNIQUE INDEX user_budgets_scope_uq ON user_budgets (scope_id, scope);
 
 -- The balance of one budget in one period. The database itself refuses a commit beyond the limit: only an outside
 -- cause, written down as overrun, can pass it.
@@ -435,7 +446,8 @@ CREATE INDEX audit_logs_xid_idx ON audit_logs (xid);
 CREATE INDEX audit_logs_user_idx ON audit_logs (user_id, timestamp DESC, id DESC);
 CREATE INDEX audit_logs_action_idx ON audit_logs (action_type, timestamp DESC, id DESC);
 CREATE INDEX audit_logs_resource_idx ON audit_logs (resource_id, timestamp DESC, id DESC);
-CREATE INDEX audit_logs_resource_type_idx ON audit_logs (resource_type, timestamp DESC, id DESC);
+CREATE INDEX audit_logs_resource_type_idx ON audit_logs (resource_type, resource_id, timestamp DESC, id DESC);
+CREATE INDEX audit_logs_result_idx ON audit_logs (result, timestamp DESC, id DESC) WHERE result <> 'success';
 
 -- Personal data of an entry, sealed under a key of its subject: destroying the key erases it.
 CREATE TABLE audit_subject_keys (

@@ -143,7 +143,7 @@ func (m *Migrator) losses(ctx context.Context, tx *sql.Tx, f *File) ([]string, e
 			where = ` WHERE ` + h.column + ` IS NOT NULL`
 		}
 		var n int
-		if err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s%s LIMIT %d) some`, h.table, where, countedUpTo+1)).Scan(&n); err != nil {
+		if err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s%s LIMIT %d) AS counted`, h.table, where, countedUpTo+1)).Scan(&n); err != nil {
 			return nil, err
 		}
 		if n > 0 {
@@ -169,7 +169,8 @@ func describe(h holder, n int) string {
 
 // holders lists every table and every column that can hold data. Partitions are part of their table; a generated
 // column comes back by itself.
-func holders(ctx context.Context, tx *sql.Tx) (out []holder, err error) {
+func holders(ctx context.Context, tx *sql.Tx) ([]holder, error) {
+	var out []holder
 	rows, err := tx.QueryContext(ctx, `
 		SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), coalesce(quote_ident(a.attname), '')
 		FROM pg_class c
@@ -184,13 +185,11 @@ func holders(ctx context.Context, tx *sql.Tx) (out []holder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
+	err = each(rows, func() error {
 		var h holder
-		if err := rows.Scan(&h.table, &h.column); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&h.table, &h.column)
 		out = append(out, h)
-	}
-	return out, rows.Err()
+		return err
+	})
+	return out, err
 }

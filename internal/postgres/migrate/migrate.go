@@ -73,7 +73,7 @@ func Open(ctx context.Context, url string, o Options) (*Migrator, error) {
 	}
 	if len(m.files) == 0 {
 		var err error
-		if m.files, err = Load(postgres.Migrations()); err != nil {
+		if m.files, err = Embedded(); err != nil {
 			return nil, err
 		}
 	}
@@ -92,23 +92,25 @@ func Open(ctx context.Context, url string, o Options) (*Migrator, error) {
 		}
 	}
 	m.db = stdlib.OpenDB(*cfg)
-	if m.app, err = appRole(ctx, m.db); err != nil {
+	if err := m.db.QueryRowContext(ctx, appRoleQuery).Scan(&m.app); err != nil {
 		return nil, errors.Join(fmt.Errorf("database: %w", postgres.Redact(err)), m.db.Close())
 	}
 	return m, nil
 }
 
-// appRole is the role of the application: named after the database; where it is not there and the owner may not make
-// it, the owner is the application as well.
-func appRole(ctx context.Context, db *sql.DB) (string, error) {
-	var app string
-	err := db.QueryRowContext(ctx, `
-		SELECT CASE WHEN rolsuper OR rolcreaterole OR to_regrole(quote_ident(current_database() || '_app')) IS NOT NULL
-		       THEN current_database() || '_app' ELSE current_user END
-		FROM pg_roles
-		WHERE rolname = current_user`).Scan(&app)
-	return app, err
-}
+// appRoleQuery finds the role of the application: the one that was given its rights, whatever the database is called by
+// now; before that, the one that will be named after the database; where the owner may not make roles, the owner.
+const appRoleQuery = `
+	SELECT coalesce(
+	  (SELECT r.rolname
+	   FROM pg_class c CROSS JOIN aclexplode(c.relacl) x JOIN pg_roles r ON r.oid = x.grantee
+	   WHERE c.oid = to_regclass('public.audit_logs') AND x.privilege_type = 'INSERT' AND x.grantee <> c.relowner AND r.rolname LIKE '%\_app'
+	   ORDER BY 1
+	   LIMIT 1),
+	  CASE WHEN rolsuper OR rolcreaterole OR to_regrole(quote_ident(current_database() || '_app')) IS NOT NULL
+	  THEN current_database() || '_app' ELSE current_user END)
+	FROM pg_roles
+	WHERE rolname = current_user`
 
 // Close ends the connections.
 func (m *Migrator) Close() error { return m.db.Close() }
@@ -292,17 +294,27 @@ func (m *Migrator) alone(ctx context.Context, db *sql.DB, f *File, statements []
 	return m.run(ctx, c, statements)
 }
 
-// texts is every row of a query with one column of text.
-func texts(rows *sql.Rows) (out []string, err error) {
+// each calls scan for every row and closes them.
+func each(rows *sql.Rows, scan func() error) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
+		if err := scan(); err != nil {
+			return err
 		}
-		out = append(out, s)
 	}
-	return out, rows.Err()
+	return rows.Err()
+}
+
+// texts is every row of a query with one column of text.
+func texts(rows *sql.Rows) ([]string, error) {
+	var out []string
+	err := each(rows, func() error {
+		var s string
+		err := rows.Scan(&s)
+		out = append(out, s)
+		return err
+	})
+	return out, err
 }
 
 // Version is the newest migration in the database, and in this program.
@@ -315,6 +327,9 @@ func (m *Migrator) Version(ctx context.Context) (database, program int64, err er
 	}
 	return database, m.files[len(m.files)-1].Version, err
 }
+
+// Embedded are the migrations of this program.
+func Embedded() ([]File, error) { return Load(postgres.Migrations()) }
 
 // Newest is the version of the newest migration in this program.
 func Newest() int64 {

@@ -80,16 +80,15 @@ func (m *Migrator) applied(ctx context.Context) (map[int64]row, error) {
 		return nil, err
 	}
 	out := map[int64]row{}
-	for rows.Next() {
+	err = each(rows, func() error {
 		var v int64
 		var r row
-		if err := rows.Scan(&v, &r.at, &r.name, &r.checksum, &r.program); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
+		err := rows.Scan(&v, &r.at, &r.name, &r.checksum, &r.program)
 		r.at = r.at.UTC()
 		out[v] = r
-	}
-	return out, errors.Join(rows.Err(), rows.Close())
+		return err
+	})
+	return out, err
 }
 
 func (m *Migrator) hasTable(ctx context.Context) (extended, there bool, err error) {

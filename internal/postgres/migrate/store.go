@@ -120,3 +120,5 @@ func find(files []File, version int64) (*File, error) {
 	}
 	return nil, fmt.Errorf("this program does not know migration %d", version)
 }
+
+func insertOf(f *File) database.InsertRequest { return database.InsertRequest{Version: f.Version} }

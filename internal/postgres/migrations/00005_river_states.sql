@@ -9,3 +9,4 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA river TO :"app";
 
 -- +goose Down
 -- forge: river down 8 6
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA river TO :"app";
