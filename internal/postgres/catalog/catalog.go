@@ -69,7 +69,7 @@ func Read(ctx context.Context, from Source, o Options) (_ Catalog, err error) {
 	}
 	var all []Object
 	for _, q := range queries {
-		rows, err := tx.Query(ctx, scope+q.sql, o.Schemas, slices.Concat([]string{}, o.ExcludeTables), owner, app)
+		rows, err := tx.Query(ctx, scope+q.sql, o.Schemas, append([]string{}, o.ExcludeTables...), owner, app)
 		if err != nil {
 			return Catalog{}, err
 		}

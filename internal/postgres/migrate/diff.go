@@ -550,7 +550,7 @@ func (p *planner) draft(description string) *Draft {
 	}
 	writeBlocks(&b, p.blocks[1])
 	writeBlocks(&b, p.first[1])
-	return &Draft{Name: name, Text: b.String(), Unfinished: slices.Concat([]string{}, p.unfinished), Warnings: slices.Concat([]string{}, p.warnings)}
+	return &Draft{Name: name, Text: b.String(), Unfinished: append([]string{}, p.unfinished...), Warnings: append([]string{}, p.warnings...)}
 }
 
 func writeBlocks(b *strings.Builder, blocks []string) {

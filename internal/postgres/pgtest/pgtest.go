@@ -196,3 +196,6 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// SuperURL is the superuser's way to a database, for tests of what even the owner may not do.
+func SuperURL(database string) string { return server.URL(database, "postgres") }
