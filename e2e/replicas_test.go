@@ -2,15 +2,18 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/robco-forge/forge/client"
 	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/postgres/migrate"
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
@@ -60,6 +63,49 @@ func TestTwoServersShareTheWorkAndEndingOneLosesNothing(t *testing.T) {
 	stop() // in the middle of provisioning
 	reaches(t, as(t, "sophie"), w.Id, "AVAILABLE")
 	reaches(t, as(t, "tim"), other.Id, "AVAILABLE")
+}
+
+// A release that is to come changes the schema while this one serves, and this one is started again on it.
+func TestAServerServesOnANewerSchemaThatDoesNotExcludeIt(t *testing.T) {
+	next := migrate.Newest() + 1
+	newer, err := migrate.Load(fstest.MapFS{fmt.Sprintf("%05d_next.sql", next): &fstest.MapFile{Data: []byte(`-- forge: oldest binary 1
+-- +goose Up
+ALTER TABLE workspaces ADD COLUMN colour text NOT NULL DEFAULT 'grey';
+CREATE INDEX workspaces_colour_idx ON workspaces (colour);
+CREATE TABLE colours (name text PRIMARY KEY);
+-- +goose Down
+DROP TABLE colours;
+ALTER TABLE workspaces DROP COLUMN colour;
+`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := migrate.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := migrate.Open(t.Context(), strings.Replace(forge.DatabaseURL, "forge_app", "forge_owner", 1), migrate.Options{Files: append(files, newer...), Program: "next"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if done, err := m.Up(t.Context(), 0); err != nil || len(done) != 1 {
+		t.Fatalf("%+v %v", done, err)
+	}
+	url, stop := replica(t)
+	c, err := client.NewClientWithResponses(url, client.WithRequestEditorFn(bearer(token(t, "tony"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, as(t, "tony"), launch(t, c, client.WorkspaceCreate{Blueprint: "notebooks"}).Id, "AVAILABLE")
+	stop()
+	if back, err := m.Down(t.Context(), true); err != nil || back.Version != next {
+		t.Errorf("%+v %v", back, err)
+	}
 }
 
 func TestAServerSaysWhetherItIsReady(t *testing.T) {

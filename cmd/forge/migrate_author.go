@@ -92,11 +92,11 @@ func (m *migrations) create() *cobra.Command {
 			if err := m.prepare(cmd); err != nil {
 				return err
 			}
-			s, err := m.checkout("unused")
+			s, err := m.checkout("")
 			if err != nil {
 				return err
 			}
-			files, err := migrate.Load(os.DirFS(s.dir))
+			files, _, err := s.read()
 			if err != nil {
 				return err
 			}
@@ -267,7 +267,7 @@ about what would keep others waiting. The database itself is only read.`,
 				}
 			}
 			return (&scratch{}).with(cmd.Context(), func(on *migrate.Scratch) error {
-				r, err := migrate.Rehearsing(cmd.Context(), on, files, m.url, data, func(step string) {
+				r, err := migrate.Rehearse(cmd.Context(), on, files, m.url, data, func(step string) {
 					if !m.json() {
 						fmt.Fprintln(cmd.ErrOrStderr(), step)
 					}

@@ -143,7 +143,7 @@ func Compare(have, want Catalog) []Difference {
 	var out []Difference
 	i, j := 0, 0
 	for i < len(have.Objects) || j < len(want.Objects) {
-		order := 0
+		var order int
 		switch {
 		case i == len(have.Objects):
 			order = 1

@@ -24,11 +24,11 @@ type Rehearsal struct {
 	// WithData tells whether the copy had the rows as well. Without them times say nothing, and rows are those that the
 	// original is estimated to have.
 	WithData   bool       `json:"with_data"`
-	Migrations []Rehearse `json:"migrations"`
+	Migrations []RehearsedMigration `json:"migrations"`
 }
 
-// Rehearse is one migration of a rehearsal.
-type Rehearse struct {
+// RehearsedMigration is one migration of a rehearsal.
+type RehearsedMigration struct {
 	Name       string          `json:"name"`
 	Took       time.Duration   `json:"took_ns"`
 	Statements []RehearsedStep `json:"statements"`
@@ -78,9 +78,9 @@ func modeName(m int) string {
 	return strings.ToUpper(camel.ReplaceAllString(strings.TrimSuffix(modes[m], "Lock"), "$1 $2"))
 }
 
-// Rehearsing runs the pending migrations on a copy of the database at address: its schema, and its data when asked.
+// Rehearse runs the pending migrations on a copy of the database at address: its schema, and its data when asked.
 // The original is only read. progress hears what is going on.
-func Rehearsing(ctx context.Context, s *Scratch, files []File, address string, data bool, progress func(string)) (_ *Rehearsal, err error) {
+func Rehearse(ctx context.Context, s *Scratch, files []File, address string, data bool, progress func(string)) (_ *Rehearsal, err error) {
 	original, err := Open(ctx, address, Options{Files: files})
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func Rehearsing(ctx context.Context, s *Scratch, files []File, address string, d
 	if err != nil {
 		return nil, err
 	}
-	r := &Rehearsal{WithData: data, Migrations: []Rehearse{}}
+	r := &Rehearsal{WithData: data, Migrations: []RehearsedMigration{}}
 	if len(pending) == 0 {
 		return r, nil
 	}
@@ -133,6 +133,7 @@ func Rehearsing(ctx context.Context, s *Scratch, files []File, address string, d
 
 // estimates are the rows of each table, partitions counted in, as PostgreSQL last estimated them.
 func estimates(ctx context.Context, db *sql.DB) (map[string]int64, error) {
+	//nolint:sqlclosecheck // each closes them
 	rows, err := db.QueryContext(ctx, `
 		SELECT coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, sum(greatest(c.reltuples, 0))::bigint
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -222,8 +223,8 @@ func tool(ctx context.Context, name string, args ...string) error {
 }
 
 // rehearse runs one migration, statement by statement, watching what each does.
-func (m *Migrator) rehearse(ctx context.Context, f *File, rows map[string]int64) (*Rehearse, error) {
-	r := &Rehearse{Name: f.Name, Statements: []RehearsedStep{}}
+func (m *Migrator) rehearse(ctx context.Context, f *File, rows map[string]int64) (*RehearsedMigration, error) {
+	r := &RehearsedMigration{Name: f.Name, Statements: []RehearsedStep{}}
 	if len(f.Unfinished) > 0 {
 		r.Failed = strings.Join(f.Unfinished, "; ")
 		return r, nil

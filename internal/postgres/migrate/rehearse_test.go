@@ -37,7 +37,7 @@ DROP INDEX CONCURRENTLY IF EXISTS big_n_idx;
 	exec(t, c, `INSERT INTO big SELECT n, 'w' || n FROM generate_series(1, 20000) n; ANALYZE`)
 	for _, data := range []bool{false, true} {
 		t.Run(fmt.Sprintf("data %t", data), func(t *testing.T) {
-			r, err := migrate.Rehearsing(t.Context(), scratch(t), files, db.OwnerURL, data, func(string) {})
+			r, err := migrate.Rehearse(t.Context(), scratch(t), files, db.OwnerURL, data, func(string) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,7 +90,7 @@ func TestARehearsalShowsWhatFailsOnRows(t *testing.T) {
 	files := load(t, "00001_a.sql", small[1], "00002_b.sql", file("ALTER TABLE a ADD COLUMN m integer NOT NULL", "ALTER TABLE a DROP COLUMN m"), "00003_c.sql", small[5])
 	up(t, open(t, db.OwnerURL, files), 1)
 	exec(t, connect(t, db.OwnerURL), `INSERT INTO a VALUES (1)`)
-	r, err := migrate.Rehearsing(t.Context(), scratch(t), files, db.OwnerURL, true, func(string) {})
+	r, err := migrate.Rehearse(t.Context(), scratch(t), files, db.OwnerURL, true, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestARehearsalCopiesForgesOwnSchema(t *testing.T) {
 	db := pgtest.New(t)
 	files := slices.Concat(embedded(t), load(t, "00099_a.sql", file(`CREATE INDEX a_idx ON cost_records (cost_centre); GRANT DELETE ON tokens TO :"app"`, "DROP INDEX a_idx")))
 	db.Exec(t, `INSERT INTO price_books (source, hour_rule, effective_from, imported_at) VALUES ('test', 'second', now(), now())`)
-	r, err := migrate.Rehearsing(t.Context(), scratch(t), files, db.OwnerURL, true, func(string) {})
+	r, err := migrate.Rehearse(t.Context(), scratch(t), files, db.OwnerURL, true, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestARehearsalCopiesForgesOwnSchema(t *testing.T) {
 	if l := r.Migrations[0].Statements[0].Locks; len(l) != 1 || l[0].Mode != "SHARE" || l[0].Table != "cost_records" {
 		t.Errorf("%+v", l)
 	}
-	none, err := migrate.Rehearsing(t.Context(), scratch(t), embedded(t), db.OwnerURL, false, func(string) {})
+	none, err := migrate.Rehearse(t.Context(), scratch(t), embedded(t), db.OwnerURL, false, func(string) {})
 	if err != nil || len(none.Migrations) != 0 {
 		t.Errorf("nothing is pending: %+v %v", none, err)
 	}
