@@ -185,6 +185,10 @@ in them would go, unless --allow-data-loss is given.`,
 		Example: `  forge migrate down
   forge migrate down --yes`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, ok := cmd.InOrStdin().(*os.File)
+			if !yes && (!ok || !term.IsTerminal(int(in.Fd()))) {
+				return cli.UsageError{Err: errors.New("this asks before it does anything; without a terminal, say --yes")}
+			}
 			return m.with(cmd, func(ctx context.Context, migrator *migrate.Migrator) error {
 				last, err := migrator.Last(ctx)
 				if errors.Is(err, migrate.ErrNothing) {
@@ -216,14 +220,10 @@ in them would go, unless --allow-data-loss is given.`,
 	return c
 }
 
-// confirm asks a person; a script must say --yes.
+// confirm asks a person.
 func confirm(cmd *cobra.Command, question string) error {
-	in, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return cli.UsageError{Err: errors.New("this asks before it does anything; without a terminal, say --yes")}
-	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
-	answer, err := bufio.NewReader(in).ReadString('\n')
+	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
