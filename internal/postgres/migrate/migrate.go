@@ -84,14 +84,19 @@ func Open(ctx context.Context, url string, o Options) (*Migrator, error) {
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["application_name"] = "forge migrate"
 	cfg.RuntimeParams["lock_timeout"] = fmt.Sprint(lockWait.Milliseconds())
-	// A statement of a process that was killed ends within seconds, and with it what it has locked.
-	cfg.RuntimeParams["client_connection_check_interval"] = "2s"
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if n.Severity == "WARNING" {
 			m.log.Warn("the database says", "notice", n.Message)
 		}
 	}
-	m.db = stdlib.OpenDB(*cfg)
+	m.db = stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		// A statement of a process that was killed ends within seconds, and with it what it has locked. Servers that do
+		// not run on Linux cannot look, and find out when the statement ends.
+		if _, err := c.Exec(ctx, `SET client_connection_check_interval = '2s'`); err != nil {
+			m.log.Debug("the server cannot tell when a client is gone", "error", err)
+		}
+		return nil
+	}))
 	if err := m.db.QueryRowContext(ctx, appRoleQuery).Scan(&m.app); err != nil {
 		return nil, errors.Join(fmt.Errorf("database: %w", postgres.Redact(err)), m.db.Close())
 	}
@@ -131,7 +136,14 @@ func (m *Migrator) Up(ctx context.Context, to int64) ([]Applied, error) {
 	} else if _, err := find(m.files, to); err != nil {
 		return nil, err
 	}
-	if err := m.check(ctx); err != nil {
+	err := m.check(ctx)
+	if errors.Is(err, ErrUnknown) {
+		// A newer release was here. As long as nothing of ours is missing, that is what rolling upgrades look like.
+		if pending, other := m.Pending(ctx, 0); other != nil || len(pending) == 0 {
+			return nil, other
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	for i := range m.files {
