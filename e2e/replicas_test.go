@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/robco-forge/forge/client"
 	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/audit"
@@ -113,5 +115,32 @@ func TestAServerSaysWhetherItIsReady(t *testing.T) {
 		if r := ask(t, "GET", path, "", nil); r.status != 200 || !strings.Contains(r.body, want) {
 			t.Errorf("%s: %d %.200s", path, r.status, r.body)
 		}
+	}
+	if r := ask(t, "GET", "/metrics", "", nil); !strings.Contains(r.body, `forge_audit_partition_months_ahead{table="audit_logs"} 24`) {
+		t.Errorf("the months ahead are not told: %s", r.body)
+	}
+}
+
+// A row in an overflow partition warns, and keeps nobody from working.
+func TestARowInTheOverflowWarnsAndNothingMore(t *testing.T) {
+	c, err := pgx.Connect(t.Context(), strings.Replace(forge.DatabaseURL, "forge_app", "forge_owner", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(t.Context()) //nolint:errcheck // nothing is lost with it
+	const where = ` audit_personal_data WHERE subject_id = 'overflow'`
+	if _, err := c.Exec(t.Context(), `
+		INSERT INTO audit_personal_data (entry_id, timestamp, subject_id, key_generation, sealed)
+		VALUES (gen_random_uuid(), '1999-12-31', 'overflow', 1, '')`); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(t, "GET", "/readyz", "", nil); r.status != 200 || !strings.Contains(r.body, "audit_personal_data_past has 1 rows") || !strings.Contains(r.body, `"ready":true`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if _, err := c.Exec(t.Context(), `DELETE FROM`+where); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask(t, "GET", "/readyz", "", nil); strings.Contains(r.body, "has 1 rows") {
+		t.Errorf("the warning stays: %s", r.body)
 	}
 }

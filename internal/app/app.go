@@ -127,9 +127,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := log.EnsurePartitions(ctx); err != nil {
-		return nil, err
-	}
+	ensurePartitions(ctx, log, cfg.Logger)
 	aws, err := desktop.LoadAWS(ctx, cfg.AWSEndpoint)
 	if err != nil {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
@@ -164,6 +162,18 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	})
 	err = pool.QueryRow(ctx, `SELECT NOT has_table_privilege('audit_logs', 'DELETE')`).Scan(&f.split)
 	return f, err
+}
+
+// partitionsWithin is how long a start waits for the audit log's months; moving a large overflow is left to the workers.
+const partitionsWithin = 15 * time.Second
+
+// ensurePartitions makes the audit log's months ahead. Writes do not need them, so a server starts without.
+func ensurePartitions(ctx context.Context, log *audit.Log, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, partitionsWithin)
+	defer cancel()
+	if _, err := log.EnsurePartitions(ctx); err != nil {
+		logger.WarnContext(ctx, "no audit partitions were made at start", "error", err)
+	}
 }
 
 // claim names the installation's audit log and its keys, once and for all, and refuses another name or other keys.
@@ -205,7 +215,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx))
 	}
 	if f.cfg.Workers {
 		var err error
@@ -219,6 +229,21 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 		roles.Message = "the application owns its tables: the database cannot keep it from changing history; give it a role of its own (docs/runbooks/operations.md)"
 	}
 	return append(checks, roles)
+}
+
+// partitions tells how the audit log's are. It only warns: entries are written whatever it finds, but for a month that
+// somebody detached, and then another replica could not write them either.
+func (f *Forge) partitions(ctx context.Context) httpapi.Check {
+	c := httpapi.Check{Name: "audit_partitions", OK: true}
+	health, err := audit.CheckPartitions(ctx, f.Pool, f.Log.Clock()())
+	switch {
+	case err != nil:
+		f.cfg.Logger.WarnContext(ctx, "audit partitions", "error", err)
+		c.Message = "they could not be looked at; the cause is in the log"
+	case len(health.Problems) > 0:
+		c.Message = health.Summary() + " (forge audit partitions check)"
+	}
+	return c
 }
 
 // Close gives the connections back.

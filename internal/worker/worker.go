@@ -26,6 +26,8 @@ const (
 	settleBatch   = 100
 	keyLifetime   = 24 * time.Hour
 	healthyWithin = time.Minute
+	// movingWithin is how long moving a large overflow of the audit log may take. It ends early with the process.
+	movingWithin = 2 * time.Hour
 )
 
 // Config is what the loops work with.
@@ -44,6 +46,9 @@ type Workers struct {
 	last    atomic.Int64
 	rounds  *prometheus.CounterVec
 	handled *prometheus.CounterVec
+
+	monthsAhead, overflowRows *prometheus.GaugeVec
+	partitionProblems         prometheus.Gauge
 }
 
 // New makes the loops; reg may be nil.
@@ -52,8 +57,11 @@ func New(c Config, reg prometheus.Registerer) *Workers {
 	w.poke = make(chan struct{}, reconcilers)
 	w.rounds = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "forge_worker_rounds_total", Help: "Rounds of each background loop, by how they ended."}, []string{"loop", "outcome"})
 	w.handled = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "forge_worker_rows_total", Help: "Rows that each background loop has worked on."}, []string{"loop"})
+	w.monthsAhead = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "forge_audit_partition_months_ahead", Help: "Months after the present one that the audit log has partitions for, without a gap."}, []string{"table"})
+	w.overflowRows = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "forge_audit_overflow_rows", Help: "Rows in the audit log's overflow partitions, counted up to 10000."}, []string{"table", "partition"})
+	w.partitionProblems = prometheus.NewGauge(prometheus.GaugeOpts{Name: "forge_audit_partition_problems", Help: "What is wrong with the audit log's partitions: forge audit partitions check says it."})
 	if reg != nil {
-		reg.MustRegister(w.rounds, w.handled)
+		reg.MustRegister(w.rounds, w.handled, w.monthsAhead, w.overflowRows, w.partitionProblems)
 	}
 	return w
 }
@@ -80,6 +88,10 @@ func (w *Workers) Run(ctx context.Context) {
 	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
+	wg.Go(func() {
+		// Not with the minute of a step, and not to its end: it is one transaction, which the next process begins again.
+		w.loop(ctx, "partitions", houseEvery, nil, func(context.Context) (int, error) { return w.partitions(ctx) })
+	})
 	wg.Wait()
 }
 
@@ -138,7 +150,36 @@ func ignoreNothing(err error) error {
 	return err
 }
 
-// housekeeping opens the budgets' month, makes the audit log's months ahead, and forgets old idempotency keys.
+// partitions makes the audit log's months ahead, and tells how its partitions are whether that went well or not.
+func (w *Workers) partitions(ctx context.Context) (int, error) {
+	moving, cancel := context.WithTimeout(ctx, movingWithin)
+	made, err := w.Log.EnsurePartitions(moving)
+	cancel()
+	if errors.Is(err, audit.ErrPartitionsBusy) {
+		w.Slog.WarnContext(ctx, "audit partitions", "error", err)
+		err = nil
+	}
+	health, unseen := audit.CheckPartitions(ctx, w.Log.Pool(), w.Log.Clock()())
+	if ctx.Err() != nil {
+		return made, nil //nolint:nilerr // the process ends, and whatever failed did because of that
+	}
+	if unseen != nil {
+		return made, errors.Join(err, unseen)
+	}
+	for table, n := range health.MonthsAhead {
+		w.monthsAhead.WithLabelValues(table).Set(float64(n)) // not money: a count
+	}
+	for _, o := range health.Overflow {
+		w.overflowRows.WithLabelValues(o.Table, o.Partition).Set(float64(o.Rows)) // not money: a count
+	}
+	w.partitionProblems.Set(float64(len(health.Problems))) // not money: a count
+	for _, p := range health.Problems {
+		w.Slog.WarnContext(ctx, "audit partitions", "table", p.Table, "severity", p.Severity, "problem", p.What, "do", p.Do)
+	}
+	return made, err
+}
+
+// housekeeping opens the budgets' month and forgets old idempotency keys.
 func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 	var opened int
 	err := w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) (err error) {
@@ -146,9 +187,6 @@ func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 		return nothingIfNone(opened, err)
 	})
 	if err := ignoreNothing(err); err != nil {
-		return 0, err
-	}
-	if _, err := w.Log.EnsurePartitions(ctx); err != nil {
 		return 0, err
 	}
 	_, err = w.Log.Pool().Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, w.Log.Clock()().Add(-keyLifetime))
