@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/postgres"
@@ -58,12 +59,15 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 		}
 		where = append(where, cond)
 	}
-	for col, v := range map[string]string{
-		"user_id": f.UserID, "action_type": f.ActionType, "resource_type": f.ResourceType, "resource_id": f.ResourceID, "result": f.Result,
+	for _, is := range []struct{ column, value string }{
+		{"user_id", f.UserID}, {"action_type", f.ActionType}, {"resource_type", f.ResourceType}, {"resource_id", f.ResourceID}, {"result", f.Result},
 	} {
-		if v != "" {
-			add(col+" = ?", v)
+		if is.value != "" {
+			add(is.column+" = ?", is.value)
 		}
+	}
+	if f.Result != "" && f.Result != string(leaf.Success) {
+		add("result <> 'success'") // what the index of refusals and failures asks for
 	}
 	if !f.From.IsZero() {
 		add("timestamp >= ?", f.From)
@@ -83,7 +87,9 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 	}
 	args = append(args, f.Limit)
 	sql += fmt.Sprintf("\nORDER BY timestamp DESC, id DESC\nLIMIT $%d", len(args))
-	entries, err := postgres.Many[Entry](ctx, q, sql, args...)
+	// How common a value is decides the plan: a rare kind of resource is found by its name, a common one by going back in
+	// time. So the plan is made for these values at each search, not once for all.
+	entries, err := postgres.Many[Entry](ctx, q, sql, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 	if err != nil {
 		return nil, err
 	}

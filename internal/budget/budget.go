@@ -49,6 +49,20 @@ const (
 	User         Scope = "USER"
 )
 
+// Column is the column that names the scope in tables of what costs money; empty for the organisation, which is all of it.
+func (s Scope) Column() string {
+	switch s {
+	case Organisation:
+		return ""
+	case Team:
+		return "team_id"
+	case Project:
+		return "project_id"
+	case User:
+	}
+	return "user_id"
+}
+
 // OrganisationID is the scope id of the one organisation.
 const OrganisationID = "organisation"
 
@@ -135,7 +149,7 @@ func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers .
 	rows, err := tx.Query(ctx, `
 		SELECT id
 		FROM user_budgets
-		WHERE scope = 'ORGANISATION' OR scope = 'TEAM' AND scope_id = ANY($1)
+		WHERE scope = 'ORGANISATION' AND scope_id = '`+OrganisationID+`' OR scope = 'TEAM' AND scope_id = ANY($1)
 		   OR scope = 'PROJECT' AND scope_id = ANY($2) OR scope = 'USER' AND scope_id = ANY($3)
 		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', scope), scope_id
 		FOR NO KEY UPDATE`, teams, projects, users)
@@ -167,8 +181,10 @@ func (b *Book) Lock(ctx context.Context, tx *audit.Tx, payers ...Payer) error {
 // presentMonth is the month of present for locked budgets.
 func presentMonth(ctx context.Context, tx *audit.Tx, ids []string) (time.Time, error) {
 	var month time.Time
-	err := tx.QueryRow(ctx, `SELECT greatest(max(period_start), $2) FROM budget_periods WHERE budget_id = ANY($1)`,
-		ids, clock.StartOfMonth(tx.Now)).Scan(&month)
+	err := tx.QueryRow(ctx, `
+		SELECT coalesce(max(period_start), $2)
+		FROM budget_periods
+		WHERE budget_id = ANY($1) AND period_start > $2`, ids, clock.StartOfMonth(tx.Now)).Scan(&month)
 	return month.UTC(), err
 }
 
@@ -221,12 +237,7 @@ func (b *Book) openPeriod(ctx context.Context, tx *audit.Tx, budgetID string, mo
 		return err
 	}
 	if !month.Before(newest) {
-		err = tx.QueryRow(ctx, `
-			SELECT coalesce(sum(fixed_micros + lease_micros), 0)::bigint
-			FROM budget_holds
-			WHERE CASE $1 WHEN 'ORGANISATION' THEN true WHEN 'TEAM' THEN team_id = $2 WHEN 'PROJECT' THEN project_id = $2 ELSE user_id = $2 END`,
-			scope, scopeID).Scan(&held)
-		if err != nil {
+		if held, err = heldFor(ctx, tx, scope, scopeID); err != nil {
 			return err
 		}
 		if carry {
@@ -247,6 +258,18 @@ func (b *Book) openPeriod(ctx context.Context, tx *audit.Tx, budgetID string, mo
 		VALUES ($1, $2, 1, $3, 'open', $4, $5, $6, $7, 'the period begins')`,
 		budgetID, month, tx.Now, limit, settled, held, overrun)
 	return err
+}
+
+// heldFor is what all WorkSpaces of the scope hold.
+func heldFor(ctx context.Context, q postgres.Querier, s Scope, scopeID string) (held money.USD, err error) {
+	where, args := "", []any{}
+	if column := s.Column(); column != "" {
+		where, args = " WHERE "+column+" = $1", append(args, scopeID)
+	}
+	err = q.QueryRow(ctx, `
+		SELECT coalesce(sum(fixed_micros + lease_micros), 0)::bigint
+		FROM budget_holds`+where, args...).Scan(&held)
+	return held, err
 }
 
 func (b *Book) carryOut(ctx context.Context, tx *audit.Tx, budgetID string, month time.Time) error {

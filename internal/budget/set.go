@@ -169,12 +169,16 @@ type View struct {
 
 // List lists budgets by id.
 func List(ctx context.Context, q postgres.Querier, v View, now time.Time, after string, limit int) ([]Budget, error) {
+	visible, args := "", []any{clock.StartOfMonth(now), clock.StartOfNextMonth(now), after, limit}
+	if !v.All {
+		visible = `
+		  AND (b.scope = 'USER' AND b.scope_id = ANY($5) OR b.scope = 'TEAM' AND b.scope_id = ANY($6) OR b.scope = 'PROJECT' AND b.scope_id = ANY($7))`
+		args = append(args, v.Users, v.Teams, v.Projects)
+	}
 	return postgres.Many[Budget](ctx, q, `SELECT`+budgetColumns+`
-		WHERE b.id > $3
-		  AND ($4 OR b.scope = 'USER' AND b.scope_id = ANY($5) OR b.scope = 'TEAM' AND b.scope_id = ANY($6) OR b.scope = 'PROJECT' AND b.scope_id = ANY($7))
+		WHERE b.id > $3`+visible+`
 		ORDER BY b.id
-		LIMIT $8`,
-		clock.StartOfMonth(now), clock.StartOfNextMonth(now), after, v.All, v.Users, v.Teams, v.Projects, limit)
+		LIMIT $4`, args...)
 }
 
 // RollOver opens the present month of every budget that has none yet, so that a quiet budget shows its month from the
@@ -187,7 +191,7 @@ func (b *Book) RollOver(ctx context.Context, tx *audit.Tx) (int, error) {
 	due, err := postgres.Many[struct{ ID string }](ctx, tx, `
 		SELECT b.id
 		FROM user_budgets b
-		WHERE NOT EXISTS (SELECT FROM budget_periods p WHERE p.budget_id = b.id AND p.period_start >= $1)
+		WHERE coalesce((SELECT max(p.period_start) FROM budget_periods p WHERE p.budget_id = b.id) < $1, true)
 		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope), b.scope_id
 		FOR NO KEY UPDATE`, month)
 	if err != nil || len(due) == 0 {

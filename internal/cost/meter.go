@@ -283,12 +283,14 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 
 // Spent is what was settled for a budget's scope in a span of time.
 func Spent(ctx context.Context, q postgres.Querier, s budget.Scope, scopeID string, from, to time.Time) (money.USD, error) {
+	conditions, args := "period_start >= $1 AND period_start < $2", []any{from, to}
+	if column := s.Column(); column != "" {
+		conditions, args = conditions+" AND "+column+" = $3", append(args, scopeID)
+	}
 	var sum money.USD
 	err := q.QueryRow(ctx, `
 		SELECT coalesce(sum(total_cost_micros), 0)::bigint
 		FROM cost_records
-		WHERE period_start >= $1 AND period_start < $2
-		  AND CASE $3 WHEN 'ORGANISATION' THEN true WHEN 'TEAM' THEN team_id = $4 WHEN 'PROJECT' THEN project_id = $4 ELSE user_id = $4 END`,
-		from, to, string(s), scopeID).Scan(&sum)
+		WHERE `+conditions, planned(args)...).Scan(&sum)
 	return sum, err
 }

@@ -2,9 +2,12 @@ package cost
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/fault"
@@ -34,6 +37,25 @@ type Query struct {
 	Team     id.Team
 }
 
+// planned has a statement planned for these arguments, at each execution. A plan that is made once for any span of time takes
+// each for short; what it does for a month is wrong for ten years.
+func planned(args []any) []any { return append([]any{pgx.QueryExecModeCacheDescribe}, args...) }
+
+// whose is what of User and Team is given, as conditions behind the arguments before, and all arguments. A condition that
+// also stands for "anyone" would keep a prepared statement from using an index.
+func (in Query) whose(before ...any) (conditions string, args []any) {
+	args = before
+	if in.User != "" {
+		args = append(args, in.User)
+		conditions += fmt.Sprintf(" AND user_id = $%d", len(args))
+	}
+	if in.Team != "" {
+		args = append(args, in.Team)
+		conditions += fmt.Sprintf(" AND team_id = $%d", len(args))
+	}
+	return conditions, args
+}
+
 // Sum is one group's cost: what is settled, and the open tail up to the instant of the question.
 type Sum struct {
 	Key     string
@@ -54,14 +76,15 @@ func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time)
 	if !in.To.After(in.From) || in.To.Sub(in.From) > 3660*24*time.Hour {
 		return nil, ErrRange
 	}
+	whose, args := in.whose(in.From, in.To)
 	settled, err := postgres.Many[struct {
 		Key   string
 		Total money.USD
 	}](ctx, q, `
 		SELECT `+column+` AS key, sum(total_cost_micros)::bigint AS total
 		FROM cost_records
-		WHERE period_start >= $1 AND period_start < $2 AND ($3 = '' OR user_id = $3) AND ($4 = '' OR team_id = $4)
-		GROUP BY 1`, in.From, in.To, in.User, in.Team)
+		WHERE period_start >= $1 AND period_start < $2`+whose+`
+		GROUP BY 1`, planned(args)...)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +92,14 @@ func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time)
 	for _, s := range settled {
 		sums[s.Key] = Sum{Key: s.Key, Settled: s.Total}
 	}
+	whose, args = in.whose(in.To)
 	open, err := postgres.Many[struct {
 		Key string
 		usage
 	}](ctx, q, `
 		SELECT `+column+` AS key,`+usageColumns+`
 		FROM usage
-		WHERE closed_at IS NULL AND settled_until < $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR team_id = $3)`,
-		in.To, in.User, in.Team)
+		WHERE closed_at IS NULL AND settled_until < $1`+whose, args...)
 	if err != nil {
 		return nil, err
 	}

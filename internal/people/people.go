@@ -127,14 +127,25 @@ type Page struct {
 	Limit int
 }
 
+// only is the condition that the column has the value, none for the empty value, and the arguments of a list: behind what
+// and how many, then the value.
+func (p Page) only(column, value string) (condition string, args []any) {
+	args = []any{p.After, p.Limit}
+	if value == "" {
+		return "", args
+	}
+	return " AND " + column + " = $3", append(args, value)
+}
+
 // Users lists people by id; of one team, or of all for the empty team.
 func Users(ctx context.Context, q postgres.Querier, team id.Team, p Page) ([]User, error) {
+	only, args := p.only("u.team_id", string(team))
 	return postgres.Many[User](ctx, q, `
 		SELECT`+userColumns+`
 		FROM users u JOIN teams t ON t.id = u.team_id
-		WHERE ($1 = '' OR u.team_id = $1) AND u.id > $2
+		WHERE u.id > $1`+only+`
 		ORDER BY u.id
-		LIMIT $3`, team, p.After, p.Limit)
+		LIMIT $2`, args...)
 }
 
 // FindUser is the user with the id or the user name.

@@ -59,12 +59,13 @@ func FindTeam(ctx context.Context, q postgres.Querier, idOrName string) (Team, e
 
 // Teams lists teams by id; one of them only when only is not empty.
 func Teams(ctx context.Context, q postgres.Querier, only id.Team, p Page) ([]Team, error) {
+	condition, args := p.only("id", string(only))
 	return postgres.Many[Team](ctx, q, `
 		SELECT`+teamColumns+`
 		FROM teams
-		WHERE ($1 = '' OR id = $1) AND id > $2
+		WHERE id > $1`+condition+`
 		ORDER BY id
-		LIMIT $3`, only, p.After, p.Limit)
+		LIMIT $2`, args...)
 }
 
 // DeactivateTeam closes a team that has nobody and nothing active left.
@@ -165,12 +166,13 @@ func FindProject(ctx context.Context, q postgres.Querier, idOrName string) (Proj
 
 // Projects lists projects by id; of one team, or of all for the empty team.
 func Projects(ctx context.Context, q postgres.Querier, team id.Team, p Page) ([]Project, error) {
+	only, args := p.only("p.team_id", string(team))
 	return postgres.Many[Project](ctx, q, `
 		SELECT`+projectColumns+`
 		FROM projects p JOIN teams t ON t.id = p.team_id
-		WHERE ($1 = '' OR p.team_id = $1) AND p.id > $2
+		WHERE p.id > $1`+only+`
 		ORDER BY p.id
-		LIMIT $3`, team, p.After, p.Limit)
+		LIMIT $2`, args...)
 }
 
 // DeactivateProject ends a project for new WorkSpaces; what runs goes on and is still charged to it.

@@ -44,19 +44,20 @@ type Reconciler struct {
 	Slog  *slog.Logger
 }
 
-// claim takes due rows for LeaseTime. Rows that others work on are passed over.
+// claim takes due rows for LeaseTime. Rows that others work on are passed over. An array is looked up row by row; IN may be
+// joined, which in a prepared statement, whose limit is not known, reads the whole table.
 func (r *Reconciler) claim(ctx context.Context, limit int) ([]WorkSpace, error) {
 	now := r.Clock()
 	return postgres.Many[WorkSpace](ctx, r.Log.Pool(), `
 		UPDATE workspaces
 		SET lease_token = $1, lease_until = $2
-		WHERE id IN (
+		WHERE id = ANY(ARRAY(
 			SELECT id
 			FROM workspaces
 			WHERE next_due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
 			ORDER BY next_due_at
 			LIMIT $4
-			FOR UPDATE SKIP LOCKED)
+			FOR UPDATE SKIP LOCKED))
 		RETURNING`+columns, "lease_"+id.Unique(), now.Add(LeaseTime), now, limit)
 }
 

@@ -48,22 +48,23 @@ type Catalog struct{ Objects []Object }
 // roles: the owner is shown as :owner, the application as :app.
 //
 // Months of a partitioned table, named parent_2026_01, are read as one, parent_MONTH, whichever of them exist; what is
-// not the same in all of them is an object of its own that names the month.
+// not the same in all of them says which months it is of. Where they begin and end does not matter, nor where the
+// partitions parent_past and parent_future do.
 func Read(ctx context.Context, from Source, o Options) (_ Catalog, err error) {
-	tx, err := from.Begin(ctx)
+	tx, err := begin(ctx, from)
 	if err != nil {
 		return Catalog{}, err
 	}
 	// The settings go with the transaction, or, within somebody else's, with the savepoint.
 	defer func() { err = errors.Join(err, tx.Rollback(context.WithoutCancel(ctx))) }()
-	if _, err := tx.Exec(ctx, `SET LOCAL search_path = ''; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; SET LOCAL quote_all_identifiers = off`); err != nil {
+	if _, err := tx.Exec(ctx, `SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL extra_float_digits = 1; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; SET LOCAL quote_all_identifiers = off`); err != nil {
 		return Catalog{}, err
 	}
 	var owner, app string
 	if err := tx.QueryRow(ctx, rolesQuery, o.AppRole).Scan(&owner, &app); err != nil {
 		return Catalog{}, err
 	}
-	months, err := months(ctx, tx)
+	periods, err := periods(ctx, tx, o.Schemas)
 	if err != nil {
 		return Catalog{}, err
 	}
@@ -84,9 +85,19 @@ func Read(ctx context.Context, from Source, o Options) (_ Catalog, err error) {
 		}
 		all = append(all, objects...)
 	}
-	c := Catalog{Objects: merge(all, months)}
+	c := Catalog{Objects: merge(all, periods)}
 	slices.SortFunc(c.Objects, compare)
 	return c, nil
+}
+
+// begin makes sure that all queries see the same. Within a transaction that is up to whoever began it.
+func begin(ctx context.Context, from Source) (pgx.Tx, error) {
+	if c, ok := from.(interface {
+		BeginTx(ctx context.Context, o pgx.TxOptions) (pgx.Tx, error)
+	}); ok {
+		return c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	}
+	return from.Begin(ctx)
 }
 
 func compare(a, b Object) int {

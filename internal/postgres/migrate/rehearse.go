@@ -23,7 +23,7 @@ import (
 type Rehearsal struct {
 	// WithData tells whether the copy had the rows as well. Without them times say nothing, and rows are those that the
 	// original is estimated to have.
-	WithData   bool       `json:"with_data"`
+	WithData   bool                 `json:"with_data"`
 	Migrations []RehearsedMigration `json:"migrations"`
 }
 
