@@ -60,7 +60,7 @@ func readCatalog(ctx context.Context, tx pgx.Tx) (*catalog, error) {
 	return c, err
 }
 
-// node is a part of what EXPLAIN shows. Numbers of rows are per loop.
+// node is a part of what EXPLAIN shows. Numbers of rows are per loop, rounded.
 type node struct {
 	Type      string  `json:"Node Type"`
 	Index     string  `json:"Index Name"`
@@ -69,6 +69,7 @@ type node struct {
 	Filtered  float64 `json:"Rows Removed by Filter"`
 	Rechecked float64 `json:"Rows Removed by Index Recheck"`
 	Loops     float64 `json:"Actual Loops"`
+	Parallel  bool    `json:"Parallel Aware"`
 	Hit       int64   `json:"Shared Hit Blocks"`
 	Read      int64   `json:"Shared Read Blocks"`
 	Plans     []node  `json:"Plans"`
@@ -88,6 +89,9 @@ func (c *catalog) plan(root *node) Plan {
 		}
 		if n.Table != "" && strings.HasSuffix(n.Type, "Scan") {
 			p.Rows += int64((n.Rows + n.Filtered + n.Rechecked) * n.Loops)
+			if n.Parallel { // each worker's share is the same number, rounded up
+				p.Rows -= int64(n.Loops) - 1
+			}
 			if strings.HasSuffix(n.Type, "Seq Scan") && c.rows[n.Table] >= large && n.Loops > 0 && !slices.Contains(whole, n.Table) {
 				scans[n.Table] = true
 			}

@@ -229,7 +229,7 @@ func TestAListHoldsWhatItsFilterSays(t *testing.T) {
 	for _, state := range []workspace.State{"", workspace.Available, workspace.Stopped, workspace.Failed, workspace.Terminated} {
 		for _, f := range []workspace.Filter{{}, {User: user}, {Team: team}, {User: user, Team: team}} {
 			for _, live := range []bool{false, true} {
-				f.State, f.Live, f.Limit = state, live, 40
+				f.State, f.Live, f.After, f.Limit = state, live, "", 40
 				rows, err := b.Pool.Query(t.Context(), `
 					SELECT id
 					FROM workspaces
