@@ -345,6 +345,18 @@ func TestAServerRefusesASchemaThatDoesNotFit(t *testing.T) {
 	}
 }
 
+// The application may look, and a stranger is told who may.
+func TestStatusNeedsNoOwner(t *testing.T) {
+	db := pgtest.New(t)
+	if steps, err := open(t, db.AppURL, nil).Status(t.Context()); err != nil || len(steps) == 0 || steps[0].State != migrate.Done {
+		t.Errorf("%+v %v", steps, err)
+	}
+	db.Exec(t, `REVOKE SELECT ON goose_db_version FROM forge_template_app`)
+	if _, err := open(t, db.AppURL, nil).Status(t.Context()); err == nil || !strings.Contains(err.Error(), "owner") {
+		t.Errorf("%v", err)
+	}
+}
+
 func embedded(t *testing.T) []migrate.File {
 	t.Helper()
 	files, err := migrate.Embedded()

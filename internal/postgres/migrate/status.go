@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/robco-forge/forge/internal/postgres"
 )
 
@@ -42,6 +44,10 @@ type row struct {
 // Status lists every migration in order. It reads only, and does with the application's rights.
 func (m *Migrator) Status(ctx context.Context) ([]Step, error) {
 	applied, err := m.applied(ctx)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" { // permission denied
+		return nil, errors.New("this user may not read which migrations are applied; sign in to the database as its owner (FORGE_MIGRATE_DATABASE_URL), or as a member of the application's role to look only")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("migration status: %w", postgres.Redact(err))
 	}
