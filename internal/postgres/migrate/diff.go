@@ -65,7 +65,8 @@ type planner struct {
 	grants     []string // on tables that are new
 	renames    []rename
 	unfinished []string
-	first      [2][]string // marked blocks that come before the rest of Up, and after the rest of Down: renames
+	first      [2][]string // marked blocks of renames: before the rest of Up, and of Down where it is a column's
+	last       []string    // after the rest of Down: a table's, which the rest calls by its new name
 	blocks     [2][]string // marked blocks of Up and Down
 	warnings   []string
 	breaking   bool // for programs that know only the schema before
@@ -74,6 +75,7 @@ type planner struct {
 // rename is a column or a table that went while another like it came.
 type rename struct {
 	what     string // for people
+	table    bool   // not a column
 	up, down string // as a rename
 	drop     []*atlas.Change
 }
@@ -182,9 +184,10 @@ func (p *planner) takeRenames(changes []schema.Change, sql func(...schema.Change
 						return nil, err
 					}
 					p.renames = append(p.renames, rename{
-						what: fmt.Sprintf("table %s is gone and table %s with the same columns is new", d.T.Name, a.T.Name),
-						up:   fmt.Sprintf("ALTER TABLE %s RENAME TO %s", quote(d.T.Name), quote(a.T.Name)),
-						down: fmt.Sprintf("ALTER TABLE %s RENAME TO %s", quote(a.T.Name), quote(d.T.Name)), drop: both,
+						table: true,
+						what:  fmt.Sprintf("table %s is gone and table %s with the same columns is new", d.T.Name, a.T.Name),
+						up:    fmt.Sprintf("ALTER TABLE %s RENAME TO %s", quote(d.T.Name), quote(a.T.Name)),
+						down:  fmt.Sprintf("ALTER TABLE %s RENAME TO %s", quote(a.T.Name), quote(d.T.Name)), drop: both,
 					})
 					taken[d.T], taken[a.T] = true, true
 					break
@@ -378,8 +381,8 @@ func (p *planner) grantsOnNew(ctx context.Context, changes []schema.Change) erro
 // rest tries the plan and marks what it leaves open.
 func (p *planner) rest(ctx context.Context) error {
 	up := func(tx *sql.Tx) error {
-		for _, r := range p.renames { // as if they were no renames, so that what is left shows
-			if err := p.exec(ctx, tx, commands(r.drop)); err != nil {
+		for _, r := range p.renames { // as if they were renames, so that what else is left shows
+			if err := p.exec(ctx, tx, []string{r.up}); err != nil {
 				return err
 			}
 		}
@@ -409,13 +412,17 @@ func (p *planner) rest(ctx context.Context) error {
 		p.mark(0, "write the statement for this: "+d.String())
 		p.mark(1, "write the statement that takes this back: "+d.String())
 	}
-	if len(p.renames) > 0 {
-		return p.render()
-	}
 	down := func(tx *sql.Tx) error {
 		back, err := reverse(p.changes)
 		if err != nil {
 			return err
+		}
+		for _, r := range p.renames {
+			if r.table {
+				back = append(back, r.down)
+			} else {
+				back = append([]string{r.down}, back...)
+			}
 		}
 		return p.exec(ctx, tx, back)
 	}
@@ -498,7 +505,11 @@ func (p *planner) render() error {
 		}{{r.up, commands(r.drop)}, {r.down, back}} {
 			text := r.what + ". Keep one of the two, without the comment signs:\nthe same under another name:\n  " + way.rename +
 				";\nsomething else, which loses what was in the old:\n  " + strings.Join(way.drop, ";\n  ") + ";"
-			p.first[direction] = append(p.first[direction], block(text))
+			if direction == 1 && r.table {
+				p.last = append(p.last, block(text))
+			} else {
+				p.first[direction] = append(p.first[direction], block(text))
+			}
 		}
 	}
 	return nil
@@ -541,6 +552,7 @@ func (p *planner) draft(description string) *Draft {
 	}
 	writeBlocks(&b, p.blocks[0])
 	b.WriteString("\n-- +goose Down\n")
+	writeBlocks(&b, p.first[1])
 	back, err := reverse(p.changes)
 	if err != nil {
 		p.mark(1, err.Error())
@@ -549,7 +561,7 @@ func (p *planner) draft(description string) *Draft {
 		b.WriteString(s + ";\n")
 	}
 	writeBlocks(&b, p.blocks[1])
-	writeBlocks(&b, p.first[1])
+	writeBlocks(&b, p.last)
 	return &Draft{Name: name, Text: b.String(), Unfinished: append([]string{}, p.unfinished...), Warnings: append([]string{}, p.warnings...)}
 }
 

@@ -201,7 +201,11 @@ func TestWhatAPersonMustDecideIsMarked(t *testing.T) {
 		edits []string
 		says  []string
 	}{
-		"a renamed column":   {[]string{"  display_name text NOT NULL,\n", "  full_name text NOT NULL,\n"}, []string{"ALTER TABLE users RENAME COLUMN display_name TO full_name;", "users.display_name is gone"}},
+		"a renamed column": {[]string{"  display_name text NOT NULL,\n", "  full_name text NOT NULL,\n"}, []string{"ALTER TABLE users RENAME COLUMN display_name TO full_name;", "users.display_name is gone"}},
+		"a renamed column with an index, and a right": {
+			[]string{"  display_name text NOT NULL,\n", "  full_name text NOT NULL,\n", "CREATE INDEX tokens_user_idx", "CREATE INDEX users_name_idx ON users (lower(full_name));\nCREATE INDEX tokens_user_idx", "GRANT INSERT, UPDATE, DELETE ON idempotency_keys, teams", "GRANT INSERT, UPDATE, DELETE ON idempotency_keys, tokens, teams"},
+			[]string{"ALTER TABLE users RENAME COLUMN display_name TO full_name;", "CREATE INDEX users_name_idx", "privileges public.tokens to :app"},
+		},
 		"a renamed table":    {[]string{"CREATE TABLE idempotency_keys (", "CREATE TABLE kept_answers (", "CREATE INDEX idempotency_keys_created_idx ON idempotency_keys", "CREATE INDEX idempotency_keys_created_idx ON kept_answers", "DELETE ON idempotency_keys,", "DELETE ON kept_answers,"}, []string{"ALTER TABLE idempotency_keys RENAME TO kept_answers;"}},
 		"a function":         {[]string{"-- The application's role ---", "CREATE FUNCTION answer() RETURNS integer LANGUAGE sql AS 'SELECT 42';\n\n-- The application's role ---"}, []string{"answer", "42"}},
 		"a trigger":          {[]string{"-- The application's role ---", "CREATE TRIGGER same BEFORE UPDATE ON teams FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();\n\n-- The application's role ---"}, []string{"same", "suppress_redundant_updates_trigger"}},
