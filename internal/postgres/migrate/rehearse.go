@@ -363,9 +363,9 @@ func (s *RehearsedStep) warn() {
 		if mode < blocksWriters || l.Rows == 0 {
 			continue
 		}
-		who := "writers of"
+		who := "writers wait"
 		if mode >= blocksReaders {
-			who = "everybody who reads or writes"
+			who = "readers and writers wait"
 		}
 		does, instead := "", "keep it short: it is released when the migration's transaction ends"
 		switch {
@@ -376,6 +376,6 @@ func (s *RehearsedStep) warn() {
 		case l.Read:
 			does, instead = " and reads all of it", "add the constraint NOT VALID, and VALIDATE it in the next migration"
 		}
-		s.Warnings = append(s.Warnings, fmt.Sprintf("%s on %s (about %d rows)%s: %s it wait; %s", l.Mode, l.Table, l.Rows, does, who, instead))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s on %s (about %d rows)%s: %s; %s", l.Mode, l.Table, l.Rows, does, who, instead))
 	}
 }
