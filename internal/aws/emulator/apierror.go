@@ -43,6 +43,11 @@ func unknownOperation() error {
 	return &apiError{Type: "UnknownOperationException", Message: "The requested operation is not known to the service."}
 }
 
+// notEmulated is the answer to an operation that Amazon has and the emulator has not.
+func notEmulated(operation string) error {
+	return &apiError{Type: "UnknownOperationException", Message: "The emulator does not know the operation " + operation + "."}
+}
+
 // Why one item of a batch failed. Amazon does not publish these codes. Those for creation have been seen in
 // its answers; the others are made alike.
 const (

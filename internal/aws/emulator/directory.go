@@ -44,7 +44,7 @@ func newDirectory(d Directory, seq int64) *directory {
 func (w *world) newUsers(d *directory, names []string) ([]record, error) {
 	records := make([]record, 0, len(names))
 	for _, name := range names {
-		if !userName.matches(name) {
+		if !model.shape("UserName").matches(name) {
 			return nil, fmt.Errorf("directory %s: user name %q is not 1 to 63 characters long", d.ID, name)
 		}
 		if _, ok := w.users[userKey(d.ID, name)]; !ok {

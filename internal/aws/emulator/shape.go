@@ -1,8 +1,10 @@
 package emulator
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -14,42 +16,22 @@ import (
 // shape says what a value in a request must look like: the part of Amazon's service model that its servers
 // check and its SDKs mostly do not.
 type shape struct {
-	kind    string // "structure", "list", "string", "integer" or "boolean"
-	members []member
-	item    *shape
-	min     int // of a string its characters, of a list its items, of an integer its value
+	kind    string // as in the model: "structure", "list", "map", "string", "integer", "boolean", "blob" or "timestamp"
+	members []shapeMember
+	key     *shape // of a map
+	item    *shape // of a list or a map
+	min     int    // of a string its characters, of a blob its bytes, of a list its items, of an integer its value
 	max     int
 	pattern *regexp.Regexp // matches anywhere unless it says otherwise, as in the model
+	shown   string         // the pattern as the model has it
 	enum    []string
 }
 
-type member struct {
+type shapeMember struct {
 	name     string
 	shape    *shape
 	required bool
 }
-
-func structure(members ...member) *shape { return &shape{kind: "structure", members: members} }
-
-func need(name string, s *shape) member { return member{name: name, shape: s, required: true} }
-
-func may(name string, s *shape) member { return member{name: name, shape: s} }
-
-func list(item *shape, least, most int) *shape {
-	return &shape{kind: "list", item: item, min: least, max: most}
-}
-
-func text(least, most int) *shape { return &shape{kind: "string", min: least, max: most} }
-
-func matching(pattern string, least, most int) *shape {
-	return &shape{kind: "string", min: least, max: most, pattern: regexp.MustCompile(pattern)}
-}
-
-func oneOf(values ...string) *shape { return &shape{kind: "string", max: unbounded, enum: values} }
-
-func integer(least, most int) *shape { return &shape{kind: "integer", min: least, max: most} }
-
-func boolean() *shape { return &shape{kind: "boolean"} }
 
 const unbounded = math.MaxInt32
 
@@ -148,6 +130,15 @@ func (s *shape) check(value any, path string, found *violations) (any, error) {
 			return nil, wrongType(value, path, "a Boolean")
 		}
 		return b, nil
+	case "map":
+		return s.checkMap(value, path, found)
+	case "blob":
+		return s.checkBlob(value, path, found)
+	case "timestamp":
+		if _, ok := value.(json.Number); !ok {
+			return nil, wrongType(value, path, "a Timestamp")
+		}
+		return value, nil
 	}
 	panic("emulator: shape of kind " + s.kind)
 }
@@ -181,12 +172,7 @@ func (s *shape) checkList(value any, path string, found *violations) (any, error
 	if !ok {
 		return nil, wrongType(value, path, "a list")
 	}
-	switch {
-	case len(given) < s.min:
-		found.add(given, path, fmt.Sprintf("have length greater than or equal to %d", s.min))
-	case len(given) > s.max:
-		found.add(given, path, fmt.Sprintf("have length less than or equal to %d", s.max))
-	}
+	s.checkLength(len(given), given, path, found)
 	kept := make([]any, 0, len(given))
 	for i, v := range given {
 		at := fmt.Sprintf("%s.%d.member", path, i+1)
@@ -203,16 +189,56 @@ func (s *shape) checkList(value any, path string, found *violations) (any, error
 	return kept, nil
 }
 
-func (s *shape) checkString(value, path string, found *violations) {
-	n := utf8.RuneCountInString(value)
-	if n < s.min {
-		found.add(value, path, fmt.Sprintf("have length greater than or equal to %d", s.min))
+func (s *shape) checkMap(value any, path string, found *violations) (any, error) {
+	given, ok := value.(map[string]any)
+	if !ok {
+		return nil, wrongType(value, path, "a map")
 	}
-	if n > s.max {
+	s.checkLength(len(given), given, path, found)
+	kept := make(map[string]any, len(given))
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		at := join(path, key)
+		s.key.checkString(key, at+".key", found)
+		if given[key] == nil {
+			continue
+		}
+		k, err := s.item.check(given[key], at+".value", found)
+		if err != nil {
+			return nil, err
+		}
+		kept[key] = k
+	}
+	return kept, nil
+}
+
+// checkBlob takes bytes as JSON carries them, in base 64.
+func (s *shape) checkBlob(value any, path string, found *violations) (any, error) {
+	text, ok := value.(string)
+	if !ok {
+		return nil, wrongType(value, path, "a Blob")
+	}
+	content, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, wrongType(value, path, "a Blob")
+	}
+	s.checkLength(len(content), text, path, found)
+	return text, nil
+}
+
+// checkLength reports a length outside the bounds.
+func (s *shape) checkLength(n int, value any, path string, found *violations) {
+	switch {
+	case n < s.min:
+		found.add(value, path, fmt.Sprintf("have length greater than or equal to %d", s.min))
+	case n > s.max:
 		found.add(value, path, fmt.Sprintf("have length less than or equal to %d", s.max))
 	}
+}
+
+func (s *shape) checkString(value, path string, found *violations) {
+	s.checkLength(utf8.RuneCountInString(value), value, path, found)
 	if s.pattern != nil && !s.pattern.MatchString(value) {
-		found.add(value, path, "satisfy regular expression pattern: "+s.pattern.String())
+		found.add(value, path, "satisfy regular expression pattern: "+s.shown)
 	}
 	if s.enum != nil && !slices.Contains(s.enum, value) {
 		found.add(value, path, "satisfy enum value set: ["+strings.Join(s.enum, ", ")+"]")

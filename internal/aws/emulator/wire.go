@@ -106,7 +106,13 @@ func (e *Emulator) read(c *call, w http.ResponseWriter, r *http.Request) (operat
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	name, ours := strings.CutPrefix(r.Header.Get("X-Amz-Target"), target)
 	op, known := operations[name]
-	if r.Method != http.MethodPost || r.URL.Path != "/" || media != contentType || !ours || !known {
+	if r.Method != http.MethodPost || r.URL.Path != "/" || media != contentType || !ours {
+		return operation{}, nil, unknownOperation()
+	}
+	if _, amazon := model.Operations[name]; amazon && !known {
+		return operation{}, nil, notEmulated(name)
+	}
+	if !known {
 		return operation{}, nil, unknownOperation()
 	}
 	c.op = name

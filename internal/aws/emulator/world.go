@@ -143,7 +143,7 @@ func (w *world) merge(d Directory) ([]record, error) {
 	if d.Region == "" {
 		d.Region = defaultRegion
 	}
-	if !directoryID.matches(d.ID) {
+	if !model.shape("DirectoryId").matches(d.ID) {
 		return nil, fmt.Errorf("directory id %q is not like d-926722edaf", d.ID)
 	}
 	if len(d.SubnetIDs) > 2 {
