@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,12 +23,16 @@ var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
 	"workspace": func() record { return new(workspace) },
+	"bundle":    func() record { return new(bundle) },
+	"image":     func() record { return new(image) },
 }
 
 // world is everything that exists, in every Region.
 type world struct {
 	directories map[string]*directory
 	users       map[string]*directoryUser // by userKey
+	bundles     map[string]*bundle        // the account's own
+	images      map[string]*image
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
@@ -37,6 +42,8 @@ func newWorld() *world {
 	return &world{
 		directories: map[string]*directory{},
 		users:       map[string]*directoryUser{},
+		bundles:     map[string]*bundle{},
+		images:      map[string]*image{},
 		workspaces:  map[string]*workspace{},
 	}
 }
@@ -72,6 +79,18 @@ func (w *world) install(r record) {
 		}
 		w.workspaces[r.ID] = r
 		w.seq = max(w.seq, r.Seq)
+	case *bundle:
+		w.bundles[r.ID] = r
+		if r.Deleted {
+			delete(w.bundles, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
+	case *image:
+		w.images[r.ID] = r
+		if r.Deleted {
+			delete(w.images, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
 	default:
 		panic(fmt.Sprintf("emulator: record of kind %s is not installed anywhere", r.kind()))
 	}
@@ -104,10 +123,21 @@ func (w *world) records() []record {
 	for _, u := range users {
 		all = append(all, u)
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.images)) {
+		all = append(all, w.images[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.bundles)) {
+		all = append(all, w.bundles[id])
+	}
 	for _, o := range w.order {
 		all = append(all, o)
 	}
 	return all
+}
+
+// has reports whether something has the id.
+func (w *world) has(id string) bool {
+	return w.workspaces[id] != nil || w.bundles[id] != nil || amazonBundles[id] != nil || w.images[id] != nil || amazonsImage(id)
 }
 
 func (w *world) sortedDirectories() []*directory {
