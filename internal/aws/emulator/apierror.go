@@ -31,6 +31,26 @@ func notFound(id string) error {
 	return &apiError{Type: "ResourceNotFoundException", Message: "The specified resource could not be found.", ResourceID: id}
 }
 
+func alreadyExists(message string) error {
+	return &apiError{Type: "ResourceAlreadyExistsException", Message: message}
+}
+
+func associated(message string) error {
+	return &apiError{Type: "ResourceAssociatedException", Message: message}
+}
+
+func limitExceeded() error {
+	return &apiError{Type: "ResourceLimitExceededException", Message: "Your resource limits have been exceeded."}
+}
+
+func invalidState(message string) error {
+	return &apiError{Type: "InvalidResourceStateException", Message: message}
+}
+
+func notSupported(message string) error {
+	return &apiError{Type: "OperationNotSupportedException", Message: message, Reason: message}
+}
+
 func internalFailure() *apiError {
 	return &apiError{
 		Type:    "InternalFailure",

@@ -99,9 +99,9 @@ func createWorkspaces(e *Emulator, c *call, in createInput) (any, error) {
 
 // newWorkspace is what an item asks for, without its number, or why it cannot be had.
 func (e *Emulator) newWorkspace(c *call, item createItem) (*workspace, *refusal) {
-	d, ok := e.world.directories[item.DirectoryId]
-	if !ok || d.Region != c.region {
-		return nil, &refusal{codeNoDirectory, "The specified directory could not be found in the specified region."}
+	d, no := e.world.openDirectory(c, item.DirectoryId)
+	if no != nil {
+		return nil, no
 	}
 	if !e.world.hasUser(d.ID, item.UserName) {
 		return nil, &refusal{codeNoUser, "The specified user could not be found in the directory."}
@@ -115,7 +115,7 @@ func (e *Emulator) newWorkspace(c *call, item createItem) (*workspace, *refusal)
 		return nil, &refusal{codeInvalidEncryption, "A volume encryption key and the volumes to encrypt must be given together."}
 	}
 
-	id := e.newID()
+	id := e.newID("ws-")
 	w := &workspace{
 		ID: id, Region: c.region, DirectoryID: d.ID, User: item.UserName, BundleID: b.id, Name: item.WorkspaceName,
 		SubnetID:      d.SubnetIDs[hash(id, "subnet")%uint64(len(d.SubnetIDs))],
@@ -245,8 +245,8 @@ func checkTags(tags []wireTag) error {
 	return nil
 }
 
-// newID makes an id that nothing has had, in the form of Amazon's: ws- and nine letters and digits.
-func (e *Emulator) newID() string {
+// newID makes an id that nothing has had, in the form of Amazon's: the prefix and nine letters and digits.
+func (e *Emulator) newID(prefix string) string {
 	const letters = "0123456789bcdfghjklmnpqrstvwxyz" // 31; no vowels, so no words
 	for {
 		b := make([]byte, 9)
@@ -254,11 +254,23 @@ func (e *Emulator) newID() string {
 		for i := range b {
 			b[i] = letters[int(b[i])%len(letters)]
 		}
-		id := "ws-" + string(b)
-		if _, ok := e.world.workspaces[id]; !ok {
+		id := prefix + string(b)
+		if !e.world.has(id) {
 			return id
 		}
 	}
+}
+
+// tagMap is tags as they are stored; none are nil.
+func tagMap(tags []wireTag) map[string]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	m := map[string]string{}
+	for _, t := range tags {
+		m[t.Key] = t.Value
+	}
+	return m
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

@@ -21,6 +21,8 @@ var (
 	stopping              = duration{"stopping", 3 * time.Minute}
 	rebooting             = duration{"rebooting", 4 * time.Minute}
 	terminating           = duration{"terminating", 5 * time.Minute}
+	registering           = duration{"registering", 3 * time.Minute}
+	deregistering         = duration{"deregistering", 2 * time.Minute}
 	changingCompute       = duration{"compute", 30 * time.Minute}
 	changingVolume        = duration{"volume", 60 * time.Minute}
 	changingProtocol      = duration{"protocol", 15 * time.Minute}

@@ -196,17 +196,6 @@ func (w *workspace) apply(m modification) {
 	}
 }
 
-// withTags gives a copy of w that has other tags.
-func (w workspace) withTags(change func(tags map[string]string)) workspace {
-	tags := maps.Clone(w.Tags)
-	if tags == nil {
-		tags = map[string]string{}
-	}
-	change(tags)
-	w.Tags = tags
-	return w
-}
-
 type wireTag struct {
 	Key   string
 	Value string

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,13 +22,15 @@ type record interface {
 var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
+	"ip_group":  func() record { return new(ipGroup) },
 	"workspace": func() record { return new(workspace) },
 }
 
-// world is everything that exists, in every Region.
+// world is everything that exists, in every account and Region.
 type world struct {
 	directories map[string]*directory
 	users       map[string]*directoryUser // by userKey
+	ipGroups    map[string]*ipGroup
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
@@ -37,6 +40,7 @@ func newWorld() *world {
 	return &world{
 		directories: map[string]*directory{},
 		users:       map[string]*directoryUser{},
+		ipGroups:    map[string]*ipGroup{},
 		workspaces:  map[string]*workspace{},
 	}
 }
@@ -63,6 +67,12 @@ func (w *world) install(r record) {
 		w.seq = max(w.seq, r.Seq)
 	case *directoryUser:
 		w.users[r.key()] = r
+	case *ipGroup:
+		w.ipGroups[r.ID] = r
+		if r.Deleted {
+			delete(w.ipGroups, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
 	case *workspace:
 		at, known := slices.BinarySearchFunc(w.order, r.Seq, func(o *workspace, seq int64) int { return cmp.Compare(o.Seq, seq) })
 		if known {
@@ -104,10 +114,18 @@ func (w *world) records() []record {
 	for _, u := range users {
 		all = append(all, u)
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.ipGroups)) {
+		all = append(all, w.ipGroups[id])
+	}
 	for _, o := range w.order {
 		all = append(all, o)
 	}
 	return all
+}
+
+// has reports whether something has the id.
+func (w *world) has(id string) bool {
+	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.directories[id] != nil
 }
 
 func (w *world) sortedDirectories() []*directory {
@@ -146,6 +164,10 @@ func (w *world) merge(d Directory) ([]record, error) {
 	if !model.shape("DirectoryId").matches(d.ID) {
 		return nil, fmt.Errorf("directory id %q is not like d-926722edaf", d.ID)
 	}
+	if d.Account != "" && !accountID.MatchString(d.Account) {
+		return nil, fmt.Errorf("directory %s: account %q is not twelve digits", d.ID, d.Account)
+	}
+	place := placeOf(cmp.Or(d.Account, account), d.Region)
 	if len(d.SubnetIDs) > 2 {
 		return nil, fmt.Errorf("directory %s has %d subnets; Amazon takes two", d.ID, len(d.SubnetIDs))
 	}
@@ -153,10 +175,10 @@ func (w *world) merge(d Directory) ([]record, error) {
 	known, ok := w.directories[d.ID]
 	switch {
 	case !ok:
-		known = newDirectory(d, w.seq+1)
+		known = newDirectory(d, place, w.seq+1)
 		records = append(records, known)
-	case known.Region != d.Region:
-		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, d.Region)
+	case known.Region != place:
+		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, place)
 	}
 	users, err := w.newUsers(known, d.Users)
 	if err != nil {
