@@ -149,12 +149,6 @@ func (w *world) ownBundles(region string) []*bundle {
 
 func (b *bundle) available(now time.Time) bool { return !now.Before(b.Ready) }
 
-// withTags gives a copy of b that has other tags.
-func (b bundle) withTags(change func(tags map[string]string)) bundle {
-	b.Tags = changed(b.Tags, change)
-	return b
-}
-
 type wireBundle struct {
 	BundleId        string
 	Name            string
@@ -177,7 +171,7 @@ type wireName struct{ Name string }
 
 func (b *bundle) wire(now time.Time) wireBundle {
 	out := wireBundle{
-		BundleId: b.ID, Name: b.Name, Owner: account, Description: b.Description, ImageId: b.ImageID,
+		BundleId: b.ID, Name: b.Name, Owner: accountOf(b.Region), Description: b.Description, ImageId: b.ImageID,
 		RootStorage:     wireCapacity{strconv.Itoa(b.RootGiB)},
 		UserStorage:     wireCapacity{strconv.Itoa(b.UserGiB)},
 		ComputeType:     wireName{b.Compute},
@@ -198,6 +192,15 @@ func (b *bundle) wire(now time.Time) wireBundle {
 // amazon is the owner of the public bundles.
 const amazon = "AMAZON"
 
+func taggedBundle(w *world, c *call, id string) (tagged, bool) {
+	found, ok := w.bundle(c.region, id)
+	if !ok || found.amazons {
+		return tagged{}, false
+	}
+	b := *found
+	return tagged{b.Tags, func(tags map[string]string) record { b.Tags = tags; return &b }}, true
+}
+
 type describeBundlesInput struct {
 	BundleIds []string
 	Owner     string
@@ -217,7 +220,7 @@ func describeBundles(e *Emulator, c *call, in describeBundlesInput) (any, error)
 		}
 	}
 	for _, b := range e.world.ownBundles(c.region) {
-		if slices.Contains(in.BundleIds, b.ID) || (len(in.BundleIds) == 0 && (in.Owner == "" || in.Owner == account)) {
+		if slices.Contains(in.BundleIds, b.ID) || (len(in.BundleIds) == 0 && (in.Owner == "" || in.Owner == c.account())) {
 			found = append(found, b)
 		}
 	}

@@ -96,9 +96,9 @@ func createWorkspaces(e *Emulator, c *call, in createInput) (any, error) {
 
 // newWorkspace is what an item asks for, without its number, or why it cannot be had.
 func (e *Emulator) newWorkspace(c *call, item createItem) (*workspace, *refusal) {
-	d, ok := e.world.directories[item.DirectoryId]
-	if !ok || d.Region != c.region {
-		return nil, &refusal{codeNoDirectory, "The specified directory could not be found in the specified region."}
+	d, no := e.world.openDirectory(c, item.DirectoryId)
+	if no != nil {
+		return nil, no
 	}
 	if !e.world.hasUser(d.ID, item.UserName) {
 		return nil, &refusal{codeNoUser, "The specified user could not be found in the directory."}

@@ -54,12 +54,6 @@ func (i *image) state(now time.Time) string {
 // fail makes an image that is not finished end in ERROR. The code is one of the model's for details.
 func (i *image) fail(code, text string) { i.ErrorCode, i.ErrorText = code, text }
 
-// withTags gives a copy of i that has other tags.
-func (i image) withTags(change func(tags map[string]string)) image {
-	i.Tags = changed(i.Tags, change)
-	return i
-}
-
 // platform is the kind of an operating system, in Amazon's words.
 func platform(system string) string {
 	if strings.HasPrefix(system, "WINDOWS") {
@@ -70,15 +64,23 @@ func platform(system string) string {
 
 // ownImages are the account's in a Region, oldest first.
 func (w *world) ownImages(region string) []*image {
-	var own []*image
+	return w.imagesThat(func(i *image) bool { return i.Region == region })
+}
+
+// imagesThat are those wanted, oldest first.
+func (w *world) imagesThat(wanted func(*image) bool) []*image {
+	var found []*image
 	for _, i := range w.images {
-		if i.Region == region {
-			own = append(own, i)
+		if wanted(i) {
+			found = append(found, i)
 		}
 	}
-	slices.SortFunc(own, func(a, b *image) int { return cmp.Compare(a.Seq, b.Seq) })
-	return own
+	slices.SortFunc(found, func(a, b *image) int { return cmp.Compare(a.Seq, b.Seq) })
+	return found
 }
+
+// sharedWith reports whether an image of another account may be copied by the call's.
+func (i *image) sharedWith(c *call) bool { return slices.Contains(i.SharedWith, c.account()) }
 
 // ownImage finds an image of the account's. Amazon's own are for nobody to use but through their bundles.
 func (w *world) ownImage(region, id string) (*image, error) {
@@ -171,9 +173,14 @@ type copyImageInput struct {
 	Tags          []wireTag
 }
 
-// copyImage pulls an image of another Region, or of the same, into the Region it is called in.
+// copyImage pulls an image of another Region, or of the same, into the Region it is called in. It may be one
+// that another account shares.
 func copyImage(e *Emulator, c *call, in copyImageInput) (any, error) {
-	source, err := e.world.ownImage(in.SourceRegion, in.SourceImageId)
+	place := placeOf(c.account(), in.SourceRegion)
+	if i := e.world.images[in.SourceImageId]; i != nil && i.sharedWith(c) && regionOf(i.Region) == in.SourceRegion {
+		place = i.Region
+	}
+	source, err := e.world.ownImage(place, in.SourceImageId)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +256,7 @@ const updatesAfter = 90 * 24 * time.Hour
 func (i *image) wire(now time.Time) wireImage {
 	out := wireImage{
 		ImageId: i.ID, Name: i.Name, Description: i.Description, OperatingSystem: wireType{platform(i.System)},
-		State: i.state(now), RequiredTenancy: "DEFAULT", Created: wireTime(i.Created), OwnerAccountId: account,
+		State: i.state(now), RequiredTenancy: "DEFAULT", Created: wireTime(i.Created), OwnerAccountId: accountOf(i.Region),
 	}
 	switch out.State {
 	case imageError:
@@ -271,14 +278,13 @@ type describeImagesInput struct {
 	NextToken  string
 }
 
-// describeImages returns the account's images, oldest first. Nobody shares images with it.
+// describeImages returns the account's images and those shared with it, or one kind of them, oldest first.
 func describeImages(e *Emulator, c *call, in describeImagesInput) (any, error) {
-	var found []*image
-	for _, i := range e.world.ownImages(c.region) {
-		if anyOrIn(in.ImageIds, i.ID) && in.ImageType != "SHARED" {
-			found = append(found, i)
-		}
-	}
+	found := e.world.imagesThat(func(i *image) bool {
+		own := i.Region == c.region
+		shared := !own && i.sharedWith(c) && regionOf(i.Region) == regionOf(c.region)
+		return anyOrIn(in.ImageIds, i.ID) && (own && in.ImageType != "SHARED" || shared && in.ImageType != "OWNED")
+	})
 	found, next, err := page(c, found, func(i *image) int64 { return i.Seq }, in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
@@ -291,6 +297,15 @@ func describeImages(e *Emulator, c *call, in describeImagesInput) (any, error) {
 		out.Images = append(out.Images, i.wire(c.at))
 	}
 	return out, nil
+}
+
+func taggedImage(w *world, c *call, id string) (tagged, bool) {
+	found, err := w.ownImage(c.region, id)
+	if err != nil {
+		return tagged{}, false
+	}
+	i := *found
+	return tagged{i.Tags, func(tags map[string]string) record { i.Tags = tags; return &i }}, true
 }
 
 type deleteImageInput struct{ ImageId string }
@@ -344,7 +359,7 @@ func updateImagePermission(e *Emulator, c *call, in imagePermissionInput) (any, 
 	if err != nil {
 		return nil, err
 	}
-	if in.SharedAccountId == account {
+	if in.SharedAccountId == c.account() {
 		return nil, invalidParameters("An image cannot be shared with its owner.")
 	}
 	shared := *i

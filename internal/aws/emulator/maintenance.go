@@ -9,12 +9,13 @@ import (
 // the third Monday on, at night.
 const (
 	maintenanceNights = 14
-	maintenanceHours  = 5 * time.Hour // from midnight
+	maintenanceWindow = 5 * time.Hour // from midnight
 )
 
 // maintains reports whether the WorkSpaces of a directory are maintained.
 func (e *Emulator) maintains(d *directory) bool {
-	return e.maintenance && d.wire().WorkspaceCreationProperties.EnableMaintenanceMode
+	on, _ := d.setting("WorkspaceCreationProperties")["EnableMaintenanceMode"].(bool)
+	return e.maintenance && on
 }
 
 // settleMaintenance makes the setting that the emulator was started with true of the WorkSpaces there are,
@@ -48,7 +49,7 @@ func (w *workspace) nextMaintenance() time.Time {
 		after = w.Change.Done
 	}
 	longest := time.Duration(1.2 * float64(maintaining.mean))
-	into := time.Duration(fraction(w.ID, "hour") * float64(maintenanceHours-longest))
+	into := time.Duration(fraction(w.ID, "hour") * float64(maintenanceWindow-longest))
 	into += time.Duration(hash(w.ID, "night")%maintenanceNights) * 24 * time.Hour
 	for month := -1; ; month++ { // the nights may reach into the next month
 		first := time.Date(after.Year(), after.Month()+time.Month(month), 1, 0, 0, 0, 0, time.UTC)

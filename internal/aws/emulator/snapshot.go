@@ -21,7 +21,7 @@ func (w *workspace) snapshot(now time.Time) {
 	if every <= 0 || now.Before(due) {
 		return
 	}
-	w.UserSnapshotAt = due.Add(now.Sub(due) / every * every)
+	w.UserSnapshotAt = now.Add(-(now.Sub(due) % every))
 	if !w.ill() {
 		w.RootSnapshotAt = w.UserSnapshotAt
 	}

@@ -27,6 +27,8 @@ var (
 	imaging               = duration{"imaging", 30 * time.Minute}
 	bundling              = duration{"bundling", 10 * time.Second}
 	terminating           = duration{"terminating", 5 * time.Minute}
+	registering           = duration{"registering", 3 * time.Minute}
+	deregistering         = duration{"deregistering", 2 * time.Minute}
 	changingCompute       = duration{"compute", 30 * time.Minute}
 	changingVolume        = duration{"volume", 60 * time.Minute}
 	changingProtocol      = duration{"protocol", 15 * time.Minute}

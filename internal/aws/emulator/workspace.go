@@ -290,22 +290,6 @@ func (w *workspace) apply(m modification) {
 	}
 }
 
-// withTags gives a copy of w that has other tags.
-func (w workspace) withTags(change func(tags map[string]string)) workspace {
-	w.Tags = changed(w.Tags, change)
-	return w
-}
-
-// changed gives a changed copy of tags.
-func changed(tags map[string]string, change func(tags map[string]string)) map[string]string {
-	tags = maps.Clone(tags)
-	if tags == nil {
-		tags = map[string]string{}
-	}
-	change(tags)
-	return tags
-}
-
 type wireTag struct {
 	Key   string
 	Value string

@@ -22,17 +22,19 @@ type record interface {
 var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
+	"ip_group":  func() record { return new(ipGroup) },
 	"workspace": func() record { return new(workspace) },
 	"bundle":    func() record { return new(bundle) },
 	"image":     func() record { return new(image) },
 }
 
-// world is everything that exists, in every Region.
+// world is everything that exists, in every account and Region.
 type world struct {
 	directories map[string]*directory
 	users       map[string]*directoryUser // by userKey
 	bundles     map[string]*bundle        // the account's own
 	images      map[string]*image
+	ipGroups    map[string]*ipGroup
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
@@ -44,6 +46,7 @@ func newWorld() *world {
 		users:       map[string]*directoryUser{},
 		bundles:     map[string]*bundle{},
 		images:      map[string]*image{},
+		ipGroups:    map[string]*ipGroup{},
 		workspaces:  map[string]*workspace{},
 	}
 }
@@ -70,6 +73,12 @@ func (w *world) install(r record) {
 		w.seq = max(w.seq, r.Seq)
 	case *directoryUser:
 		w.users[r.key()] = r
+	case *ipGroup:
+		w.ipGroups[r.ID] = r
+		if r.Deleted {
+			delete(w.ipGroups, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
 	case *workspace:
 		at, known := slices.BinarySearchFunc(w.order, r.Seq, func(o *workspace, seq int64) int { return cmp.Compare(o.Seq, seq) })
 		if known {
@@ -129,6 +138,9 @@ func (w *world) records() []record {
 	for _, id := range slices.Sorted(maps.Keys(w.bundles)) {
 		all = append(all, w.bundles[id])
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.ipGroups)) {
+		all = append(all, w.ipGroups[id])
+	}
 	for _, o := range w.order {
 		all = append(all, o)
 	}
@@ -137,7 +149,8 @@ func (w *world) records() []record {
 
 // has reports whether something has the id.
 func (w *world) has(id string) bool {
-	return w.workspaces[id] != nil || w.bundles[id] != nil || amazonBundles[id] != nil || w.images[id] != nil || amazonsImage(id)
+	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.directories[id] != nil ||
+		w.bundles[id] != nil || amazonBundles[id] != nil || w.images[id] != nil || amazonsImage(id)
 }
 
 func (w *world) sortedDirectories() []*directory {
@@ -176,6 +189,10 @@ func (w *world) merge(d Directory) ([]record, error) {
 	if !model.shape("DirectoryId").matches(d.ID) {
 		return nil, fmt.Errorf("directory id %q is not like d-926722edaf", d.ID)
 	}
+	if d.Account != "" && !accountID.MatchString(d.Account) {
+		return nil, fmt.Errorf("directory %s: account %q is not twelve digits", d.ID, d.Account)
+	}
+	place := placeOf(cmp.Or(d.Account, account), d.Region)
 	if len(d.SubnetIDs) > 2 {
 		return nil, fmt.Errorf("directory %s has %d subnets; Amazon takes two", d.ID, len(d.SubnetIDs))
 	}
@@ -183,10 +200,10 @@ func (w *world) merge(d Directory) ([]record, error) {
 	known, ok := w.directories[d.ID]
 	switch {
 	case !ok:
-		known = newDirectory(d, w.seq+1)
+		known = newDirectory(d, place, w.seq+1)
 		records = append(records, known)
-	case known.Region != d.Region:
-		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, d.Region)
+	case known.Region != place:
+		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, place)
 	}
 	users, err := w.newUsers(known, d.Users)
 	if err != nil {
