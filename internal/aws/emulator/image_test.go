@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces/types"
 	"github.com/aws/smithy-go"
@@ -418,4 +419,66 @@ func TestACaptureGoesOnOverARestart(t *testing.T) {
 	if got := again.image(old); got != nil {
 		t.Errorf("a deleted image is back: %+v", got)
 	}
+}
+
+func TestASharedImageIsCopiedByTheOtherAccount(t *testing.T) {
+	b := newBench(t)
+	image, _ := b.golden("base")
+	const other = "111122223333"
+	theirs := func(o *workspaces.Options) {
+		o.Credentials = credentials.NewStaticCredentialsProvider(other, "secret", "")
+	}
+	pull := func(name string) (*workspaces.CopyWorkspaceImageOutput, error) {
+		return b.client(theirs, inRegion("eu-west-1")).CopyWorkspaceImage(t.Context(), &workspaces.CopyWorkspaceImageInput{
+			Name: &name, SourceImageId: &image, SourceRegion: aws.String("us-east-1"),
+		})
+	}
+	_, err := pull("before")
+	wantCode(t, "before it is shared", codeOf(t, err), "ResourceNotFoundException")
+	if b.image(image, theirs) != nil {
+		t.Error("it is shown before it is shared")
+	}
+	if _, err := b.client().UpdateWorkspaceImagePermission(t.Context(), &workspaces.UpdateWorkspaceImagePermissionInput{
+		ImageId: &image, SharedAccountId: aws.String(other), AllowCopyImage: aws.Bool(true),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[types.ImageType]int{"": 1, types.ImageTypeShared: 1, types.ImageTypeOwned: 0} {
+		out, err := b.client(theirs).DescribeWorkspaceImages(t.Context(), &workspaces.DescribeWorkspaceImagesInput{ImageType: kind})
+		if err != nil || len(out.Images) != want || want == 1 && *out.Images[0].OwnerAccountId != "123456789012" {
+			t.Errorf("%q: %v %+v", kind, err, out)
+		}
+	}
+	out, err := pull("after")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.image(*out.ImageId, theirs, inRegion("eu-west-1")); got == nil || *got.OwnerAccountId != other {
+		t.Errorf("%+v", got)
+	}
+	// It can be copied and nothing else.
+	_, err = b.client(theirs).CreateWorkspaceBundle(t.Context(), bundleOf(image, "theirs"))
+	wantCode(t, "bundle of it", codeOf(t, err), "ResourceNotFoundException")
+}
+
+func TestBundlesAndImagesHaveTags(t *testing.T) {
+	b := newBench(t)
+	image, _ := b.golden("base")
+	bundle := b.bundle(image, "tagged", func(in *workspaces.CreateWorkspaceBundleInput) { in.Tags = []types.Tag{tag("a", "1")} })
+	copied, err := b.client().CopyWorkspaceImage(t.Context(), &workspaces.CopyWorkspaceImageInput{
+		Name: aws.String("copy"), SourceImageId: &image, SourceRegion: aws.String("us-east-1"), Tags: []types.Tag{tag("a", "1")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{bundle, *copied.ImageId} {
+		if _, err := b.client().CreateTags(t.Context(), &workspaces.CreateTagsInput{ResourceId: &id, Tags: []types.Tag{tag("b", "2")}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.tags(id); len(got) != 2 || got["a"] != "1" || got["b"] != "2" {
+			t.Errorf("%s: %v", id, got)
+		}
+	}
+	_, err = b.client().DescribeTags(t.Context(), &workspaces.DescribeTagsInput{ResourceId: aws.String(standard)})
+	wantCode(t, "Amazon's bundle", codeOf(t, err), "ResourceNotFoundException")
 }
