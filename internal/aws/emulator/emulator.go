@@ -47,6 +47,11 @@ type Config struct {
 	Directories []Directory
 	// Quota is how many WorkSpaces a Region may hold; default 1000 (Amazon's is 1).
 	Quota int
+	// HourRule says how the bill counts an AutoStop WorkSpace's hours; default ClockHour.
+	HourRule HourRule
+	// RefundAtTermination makes the bill give back the rest of a terminated WorkSpace's month. Amazon does not say
+	// whether it does.
+	RefundAtTermination bool
 	// Logger hears of what went wrong inside; default slog.Default().
 	Logger *slog.Logger
 }
@@ -54,10 +59,14 @@ type Config struct {
 // Emulator is the emulated service: an http.Handler for Amazon's operations at / and an admin API below /_emu/.
 // It is safe for concurrent use.
 type Emulator struct {
-	speed  float64
-	now    func() time.Time
-	quota  int
-	log    *slog.Logger
+	speed float64
+	now   func() time.Time
+	quota int
+	log   *slog.Logger
+	// What is not known of Amazon's bill; see Config.
+	hourRule HourRule
+	refund   bool
+
 	admin  http.Handler
 	faults *faults
 	seen   *requestLog
@@ -84,6 +93,12 @@ func New(cfg Config) (*Emulator, error) {
 	if cfg.Quota < 0 {
 		return nil, fmt.Errorf("emulator: quota %d is negative", cfg.Quota)
 	}
+	if cfg.HourRule == "" {
+		cfg.HourRule = ClockHour
+	}
+	if cfg.HourRule != ClockHour && cfg.HourRule != SessionCeil {
+		return nil, fmt.Errorf("emulator: hour rule %q is neither %s nor %s", cfg.HourRule, ClockHour, SessionCeil)
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -91,13 +106,15 @@ func New(cfg Config) (*Emulator, error) {
 		cfg.Logger = slog.Default()
 	}
 	e := &Emulator{
-		speed:  cfg.Speed,
-		now:    func() time.Time { return cfg.Now().UTC().Round(0) },
-		quota:  cfg.Quota,
-		log:    cfg.Logger,
-		faults: &faults{},
-		seen:   newRequestLog(requestLogSize),
-		world:  newWorld(),
+		speed:    cfg.Speed,
+		now:      func() time.Time { return cfg.Now().UTC().Round(0) },
+		quota:    cfg.Quota,
+		log:      cfg.Logger,
+		hourRule: cfg.HourRule,
+		refund:   cfg.RefundAtTermination,
+		faults:   &faults{},
+		seen:     newRequestLog(requestLogSize),
+		world:    newWorld(),
 	}
 	e.admin = e.adminRoutes()
 

@@ -76,6 +76,9 @@ type workspace struct {
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"` // zero: nobody ever left
 
 	Change *modification `json:"change,omitempty"` // one at a time
+
+	AsOf       time.Time `json:"as_of,omitzero"`        // when the record was made: the history goes on from there
+	MigratedTo string    `json:"migrated_to,omitempty"` // the WorkSpace that takes its place
 }
 
 // modification is a change of size that Amazon carries out in the background.
@@ -93,6 +96,7 @@ func (w *workspace) key() string { return w.ID }
 // at gives the WorkSpace as it is at now. The copy shares nothing with w that a caller would change.
 func (w *workspace) at(now time.Time) workspace {
 	v := *w
+	v.AsOf = now
 	for {
 		if v.Change != nil && !now.Before(v.Change.Done) {
 			v.apply(*v.Change)

@@ -22,6 +22,9 @@ var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
 	"workspace": func() record { return new(workspace) },
+	"history":   func() record { return new(history) },
+	"load":      func() record { return new(load) },
+	"prices":    func() record { return new(priceBook) },
 }
 
 // world is everything that exists, in every Region.
@@ -31,6 +34,10 @@ type world struct {
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
+
+	histories map[string]*history // by WorkSpace, also of those that are gone
+	loads     map[string]*load    // by WorkSpace
+	prices    *priceBook          // nil: the default
 }
 
 func newWorld() *world {
@@ -38,6 +45,8 @@ func newWorld() *world {
 		directories: map[string]*directory{},
 		users:       map[string]*directoryUser{},
 		workspaces:  map[string]*workspace{},
+		histories:   map[string]*history{},
+		loads:       map[string]*load{},
 	}
 }
 
@@ -70,8 +79,15 @@ func (w *world) install(r record) {
 		} else {
 			w.order = slices.Insert(w.order, at, r)
 		}
+		w.remember(w.workspaces[r.ID], r)
 		w.workspaces[r.ID] = r
 		w.seq = max(w.seq, r.Seq)
+	case *history:
+		w.histories[r.ID] = r
+	case *load:
+		w.loads[r.ID] = r
+	case *priceBook:
+		w.prices = r
 	default:
 		panic(fmt.Sprintf("emulator: record of kind %s is not installed anywhere", r.kind()))
 	}
@@ -85,9 +101,11 @@ func (w *world) forget(now time.Time) {
 		if !v.released(now) {
 			return false
 		}
+		w.bury(o, v.Since)
 		delete(w.workspaces, o.ID)
 		return true
 	})
+	w.forgetHistories(now)
 }
 
 // records is the whole state, directories first, in a stable order.
@@ -107,7 +125,7 @@ func (w *world) records() []record {
 	for _, o := range w.order {
 		all = append(all, o)
 	}
-	return all
+	return append(all, w.historyRecords()...)
 }
 
 func (w *world) sortedDirectories() []*directory {
