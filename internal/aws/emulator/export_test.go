@@ -85,13 +85,6 @@ func (e *Emulator) Fail(id, state, code, message string) string {
 	return ""
 }
 
-// FailMigrations makes the migrations of these users fail without a word.
-func (e *Emulator) FailMigrations(of func(user string) bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.migrationFails = of
-}
-
 // Lives gives the states a WorkSpace was in, one after the other, up to now.
 func (e *Emulator) Lives(id string) []string {
 	e.mu.RLock()

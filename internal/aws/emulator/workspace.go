@@ -98,6 +98,9 @@ type workspace struct {
 	ErrorCode string `json:"error_code,omitempty"` // why it is in ill health
 	ErrorText string `json:"error_text,omitempty"`
 
+	Marks        []mark `json:"marks,omitempty"`         // what faults do to its further course
+	FailedChange string `json:"failed_change,omitempty"` // the resource whose last modification failed
+
 	AsOf       time.Time `json:"as_of,omitzero"`        // when the record was made: the history goes on from there
 	MigratedTo string    `json:"migrated_to,omitempty"` // the WorkSpace that takes its place
 }
@@ -145,7 +148,7 @@ func (w *workspace) step(now time.Time) bool {
 
 // upcoming is the state that follows by itself if nobody does anything, and when; "" if none does.
 func (w *workspace) upcoming() (string, time.Time) {
-	state, when := w.following()
+	state, when := w.afflicted(w.following())
 	if w.rebootsForChange() && (state == "" || !when.Before(w.Change.Done)) {
 		return stateRebooting, w.Change.Done
 	}
@@ -214,6 +217,7 @@ func (w *workspace) enter(state string, t time.Time) {
 	case stateTerminated:
 		w.Next, w.NextAt = stateAbsent, t.Add(pace(terminatedShown, w.Speed))
 	}
+	w.suffer()
 }
 
 func (w *workspace) follow(next string, d duration) {
@@ -267,7 +271,8 @@ func (w *workspace) fail(state, code, message string, now time.Time) *refusal {
 // rebootsForChange reports whether the modification under way ends in a reboot: only a new compute type
 // needs one, of a WorkSpace that runs.
 func (w *workspace) rebootsForChange() bool {
-	return w.Change != nil && w.Change.Resource == computeType && w.State == stateAvailable
+	return w.Change != nil && w.Change.Resource == computeType && w.State == stateAvailable &&
+		!w.stuck() && w.marked("modify_update_failed") == nil
 }
 
 // finishChange puts the modification into effect.
@@ -282,6 +287,11 @@ func (w *workspace) finishChange() {
 }
 
 func (w *workspace) apply(m modification) {
+	if w.marked("modify_update_failed") != nil {
+		w.unmark(ofKind("modify_update_failed"))
+		w.FailedChange = m.Resource
+		return
+	}
 	switch m.Resource {
 	case computeType:
 		w.Compute = m.Text

@@ -24,6 +24,7 @@ var recordKinds = map[string]func() record{
 	"user":      func() record { return new(directoryUser) },
 	"ip_group":  func() record { return new(ipGroup) },
 	"workspace": func() record { return new(workspace) },
+	"clock":     func() record { return new(clockOffset) },
 	"bundle":    func() record { return new(bundle) },
 	"image":     func() record { return new(image) },
 	"history":   func() record { return new(history) },
@@ -41,6 +42,7 @@ type world struct {
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
+	clock       *offset
 
 	histories map[string]*history // by WorkSpace, also of those that are gone
 	loads     map[string]*load    // by WorkSpace
@@ -55,6 +57,7 @@ func newWorld() *world {
 		images:      map[string]*image{},
 		ipGroups:    map[string]*ipGroup{},
 		workspaces:  map[string]*workspace{},
+		clock:       &offset{},
 		histories:   map[string]*history{},
 		loads:       map[string]*load{},
 	}
@@ -82,6 +85,8 @@ func (w *world) install(r record) {
 		w.seq = max(w.seq, r.Seq)
 	case *directoryUser:
 		w.users[r.key()] = r
+	case *clockOffset:
+		w.clock.ahead.Store(r.Ahead)
 	case *ipGroup:
 		w.ipGroups[r.ID] = r
 		if r.Deleted {
@@ -139,6 +144,9 @@ func (w *world) forget(now time.Time) {
 // records is the whole state, directories first, in a stable order.
 func (w *world) records() []record {
 	var all []record
+	if ahead := w.clock.ahead.Load(); ahead != 0 {
+		all = append(all, &clockOffset{Ahead: ahead})
+	}
 	for _, d := range w.sortedDirectories() {
 		all = append(all, d)
 	}
@@ -192,11 +200,11 @@ func (w *world) find(region, id string, now time.Time) (workspace, bool) {
 
 // hasUser reports whether name may be given a WorkSpace in the directory.
 func (w *world) hasUser(directoryID, name string) bool {
-	if _, ok := w.users[userKey(directoryID, AnyUser)]; ok {
-		return true
+	if u, ok := w.users[userKey(directoryID, name)]; ok {
+		return !u.Removed
 	}
-	_, ok := w.users[userKey(directoryID, name)]
-	return ok
+	anybody, ok := w.users[userKey(directoryID, AnyUser)]
+	return ok && !anybody.Removed
 }
 
 // merge gives the records that make d, as configured, known; those already there are left as they are.
