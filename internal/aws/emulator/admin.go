@@ -347,7 +347,10 @@ func (e *Emulator) adminAddFault(r *http.Request) (any, error) {
 		if f.Kind == "status_stale" {
 			f.stale = e.statuses(o, now)
 		}
-		return e.faults.add(f)
+		if !e.faults.add(f) {
+			return conflict(fmt.Sprintf("there are %d faults in force already", maxFaults))
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -4,10 +4,26 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Operations are the names of what the emulator can do.
 func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// FaultKinds are the ways of failing.
+func FaultKinds() []string { return slices.Sorted(maps.Keys(faultKinds)) }
+
+// Actions are what can happen to a WorkSpace from outside.
+func Actions() []string { return slices.Sorted(maps.Keys(outsideActions)) }
+
+// Routes are those of the admin API, as "GET /_emu/clock".
+func (e *Emulator) Routes() []string {
+	var all []string
+	for _, r := range e.routes() {
+		all = append(all, r.method+" "+strings.TrimSuffix(r.path, "{$}"))
+	}
+	return all
+}
 
 // State is everything there is, as a journal would hold it.
 func (e *Emulator) State() []byte {

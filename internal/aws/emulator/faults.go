@@ -111,6 +111,9 @@ func newFault(o order) *fault {
 	if o.Count == 0 {
 		o.Count = 1
 	}
+	if o.Message == "" && slices.Contains(faultKinds[o.Kind].uses, "message") {
+		o.Message = "The operation could not be completed."
+	}
 	return &fault{order: o, ID: "f-" + newUUID()[:8], draw: rand.New(rand.NewPCG(o.Seed, 0))}
 }
 
@@ -197,15 +200,15 @@ type repeat struct {
 	item   any
 }
 
-// add puts an order into force.
-func (fs *faults) add(f *fault) error {
+// add puts an order into force, unless there are too many.
+func (fs *faults) add(f *fault) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if len(fs.pending) >= maxFaults {
-		return fmt.Errorf("there are %d faults in force already", maxFaults)
+		return false
 	}
 	fs.pending = append(fs.pending, f)
-	return nil
+	return true
 }
 
 // remove takes back the orders that are meant and reports whether there were any.

@@ -126,11 +126,14 @@ func modifyOutside(e *Emulator, w *workspace, in actionInput, now time.Time) err
 	if in.Protocol != "" {
 		asked.Protocols = []string{in.Protocol}
 	}
-	checked := modifyInput{WorkspaceId: w.ID, WorkspaceProperties: asked}
-	if err := asAmazonWould("ModifyWorkspaceProperties", &checked); err != nil {
+	input := struct {
+		WorkspaceId         string
+		WorkspaceProperties *propertiesInput
+	}{w.ID, asked}
+	if err := asAmazonWould("ModifyWorkspaceProperties", input); err != nil {
 		return err
 	}
-	_, err := modifyProperties(e, &call{region: w.Region, at: now}, checked)
+	_, err := modifyProperties(e, &call{region: w.Region, at: now}, modifyInput{WorkspaceId: w.ID, WorkspaceProperties: asked})
 	return refused(err)
 }
 
