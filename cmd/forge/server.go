@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/audit"
-	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/httpapi"
 	"github.com/robco-forge/forge/internal/workspace"
@@ -282,51 +280,6 @@ func adminCommand() *cobra.Command {
 	boot.Flags().StringVar(&email, "email", "admin@localhost.localdomain", "the admin's e-mail address")
 	c := &cobra.Command{Use: "admin", Short: "Set up an installation"}
 	c.AddCommand(boot)
-	return c
-}
-
-func emulatorCommand() *cobra.Command {
-	var listen, state string
-	var speed float64 // not money: a factor
-	c := &cobra.Command{
-		Use: "aws-emulator", Short: "Run only the emulated Amazon WorkSpaces", Args: cobra.NoArgs,
-		Example: `  forge aws-emulator --listen 127.0.0.1:4566 --speed 60 --state aws.jsonl
-  aws workspaces describe-workspaces --endpoint-url http://127.0.0.1:4566 --region us-east-1`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, nil); err != nil {
-				return err
-			}
-			log, err := logger(cmd.ErrOrStderr(), "text", slog.LevelInfo)
-			if err != nil {
-				return err
-			}
-			emu, err := emulator.New(emulator.Config{StateFile: state, Speed: speed, Logger: log, Directories: []emulator.Directory{
-				{ID: "d-9067000001", Region: "us-east-1", Name: "corp.example.com", Users: []string{emulator.AnyUser}, SubnetIDs: []string{"subnet-0a1b2c3d", "subnet-1b2c3d4e"}},
-			}})
-			if err != nil {
-				return err
-			}
-			l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", listen)
-			if err != nil {
-				return errors.Join(err, emu.Close())
-			}
-			server := &http.Server{Handler: emu, ReadHeaderTimeout: 10 * time.Second}
-			fmt.Fprintf(cmd.OutOrStdout(), "emulated Amazon WorkSpaces at http://%s (directory d-9067000001 in us-east-1)\n", l.Addr())
-			stop := context.AfterFunc(cmd.Context(), func() {
-				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-				defer cancel()
-				_ = server.Shutdown(ctx) // what does not end in time ends with the process
-			})
-			defer stop()
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				return errors.Join(err, emu.Close())
-			}
-			return emu.Close()
-		},
-	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:4566", "address; port 0 takes a free one")
-	c.Flags().StringVar(&state, "state", "", "file that keeps the state; none: memory only")
-	c.Flags().Float64Var(&speed, "speed", 1, "how many times faster than Amazon")
 	return c
 }
 
