@@ -20,6 +20,11 @@ func FuzzRequest(f *testing.F) {
 		"CreateWorkspaces", "DescribeWorkspaces", "StartWorkspaces", "StopWorkspaces", "RebootWorkspaces",
 		"TerminateWorkspaces", "ModifyWorkspaceProperties", "DescribeWorkspaceBundles", "DescribeWorkspaceDirectories",
 		"DescribeWorkspacesConnectionStatus", "CreateTags", "DescribeTags", "DeleteTags", "NoSuchOperation",
+		"CreateWorkspaceBundle", "UpdateWorkspaceBundle", "DeleteWorkspaceBundle", "CreateWorkspaceImage", "CopyWorkspaceImage",
+		"CreateUpdatedWorkspaceImage", "DescribeWorkspaceImages", "DeleteWorkspaceImage", "UpdateWorkspaceImagePermission",
+		"DescribeWorkspaceImagePermissions", "RebuildWorkspaces", "RestoreWorkspace", "DescribeWorkspaceSnapshots",
+		"MigrateWorkspace", "ModifyWorkspaceState", "DescribeApplications", "DescribeApplicationAssociations",
+		"DescribeWorkspaceAssociations", "AssociateWorkspaceApplication", "DisassociateWorkspaceApplication", "DeployWorkspaceApplications",
 	}
 	for i := range ops {
 		f.Add(i, `{}`)

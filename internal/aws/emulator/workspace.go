@@ -87,6 +87,8 @@ type workspace struct {
 	ComputeUpAt   time.Time     `json:"compute_up_at,omitzero"` // when each kind was last asked for
 	ComputeDownAt time.Time     `json:"compute_down_at,omitzero"`
 
+	Apps map[string]association `json:"apps,omitempty"` // by the id of the application
+
 	UserSnapshotAt time.Time `json:"user_snapshot_at,omitzero"` // the newest of the user volume
 	RootSnapshotAt time.Time `json:"root_snapshot_at,omitzero"` // the newest of both volumes
 
