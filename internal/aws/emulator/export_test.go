@@ -1,6 +1,36 @@
 package emulator
 
-import "errors"
+import (
+	"errors"
+	"maps"
+	"slices"
+)
+
+// Operations are the names of what the emulator can do.
+func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// State is everything there is, as a journal would hold it.
+func (e *Emulator) State() []byte {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	lines, err := encodeLines(e.world.records())
+	if err != nil {
+		panic(err)
+	}
+	return lines
+}
+
+// Outcome is what a request to an operation came to (see seenRequest).
+type Outcome struct{ Op, Outcome string }
+
+// Outcomes are those of the last requests.
+func (e *Emulator) Outcomes() []Outcome {
+	var all []Outcome
+	for _, r := range e.seen.all() {
+		all = append(all, Outcome{r.Op, r.Outcome})
+	}
+	return all
+}
 
 // Crash lets go of the files as the kernel does of a killed process, and of nothing else.
 func (e *Emulator) Crash() {

@@ -96,8 +96,15 @@ func (b *bench) serve() {
 	b.t.Cleanup(b.close)
 }
 
+// close also sees to it that no operation answered an error that Amazon does not have for it: every test is one
+// of that, too.
 func (b *bench) close() {
 	b.server.Close()
+	for _, o := range b.emu.Outcomes() {
+		if !readModel().mayAnswer(o.Op, o.Outcome) {
+			b.t.Errorf("%s answered %s, which its model does not have", o.Op, o.Outcome)
+		}
+	}
 	if err := b.emu.Close(); err != nil && !errors.Is(err, os.ErrClosed) { // a crashed one has nothing to close
 		b.t.Error(err)
 	}
