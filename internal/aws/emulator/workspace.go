@@ -96,6 +96,7 @@ type workspace struct {
 	Maintained time.Time `json:"maintained,omitzero"`
 
 	MigratedFrom string `json:"migrated_from,omitempty"` // the WorkSpace this one takes the place of
+	MigratedTo   string `json:"migrated_to,omitempty"`   // the WorkSpace that takes its place
 
 	ErrorCode string `json:"error_code,omitempty"` // why it is in ill health
 	ErrorText string `json:"error_text,omitempty"`
