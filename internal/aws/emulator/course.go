@@ -159,6 +159,18 @@ func (e *Emulator) befall(v event, by course) {
 	}
 }
 
+// markAll is mark for the WorkSpaces that a record is or holds.
+func (e *Emulator) markAll(r record) {
+	switch r := r.(type) {
+	case *workspace:
+		e.mark(r)
+	case *together:
+		for _, one := range *r {
+			e.markAll(one)
+		}
+	}
+}
+
 // mark lets faults strike a WorkSpace that is about to be recorded. The caller holds e.mu for writing.
 func (e *Emulator) mark(w *workspace) {
 	old, known := e.world.workspaces[w.ID]

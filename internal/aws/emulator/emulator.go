@@ -240,9 +240,7 @@ func (e *Emulator) Close() error {
 // is never seen. Faults may strike the WorkSpaces among them. The caller holds e.mu for writing.
 func (e *Emulator) commit(records ...record) error {
 	for _, r := range records {
-		if w, ok := r.(*workspace); ok {
-			e.mark(w)
-		}
+		e.markAll(r)
 	}
 	return e.store(records...)
 }

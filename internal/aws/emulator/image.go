@@ -157,7 +157,7 @@ func createImage(e *Emulator, c *call, in createImageInput) (any, error) {
 	w.Speed = e.speed
 	w.enter(stateSuspended, c.at)
 	w.Next, w.NextAt = stateAvailable, i.Done
-	if err := e.commit(i, &w); err != nil {
+	if err := e.commit(&together{i, &w}); err != nil {
 		return nil, err
 	}
 	out := i.wire(c.at)
@@ -332,7 +332,7 @@ func deleteImage(e *Emulator, c *call, in deleteImageInput) (any, error) {
 	}
 	gone := *i
 	gone.Deleted = true
-	records := []record{&gone}
+	records := together{&gone}
 	for _, other := range e.world.images {
 		if other.Source == i.ID && other.state(c.at) == imagePending {
 			orphan := *other
@@ -340,7 +340,7 @@ func deleteImage(e *Emulator, c *call, in deleteImageInput) (any, error) {
 			records = append(records, &orphan)
 		}
 	}
-	if err := e.commit(records...); err != nil {
+	if err := e.commit(&records); err != nil {
 		return nil, err
 	}
 	return nothing{}, nil

@@ -47,9 +47,11 @@ func migrateWorkspace(e *Emulator, c *call, in migrateInput) (any, error) {
 	source.Next, target.Next = stateTerminating, stateAvailable
 	if e.faults.marks(c, "migrate_silent_fail", &source) {
 		source.Next, target.Next = before, stateAbsent
+	} else {
+		source.MigratedTo = target.ID
 	}
 	source.NextAt, target.NextAt = done, done
-	if err := e.commit(&source, target); err != nil {
+	if err := e.commit(&together{&source, target}); err != nil {
 		return nil, err
 	}
 	return struct{ SourceWorkspaceId, TargetWorkspaceId string }{source.ID, target.ID}, nil

@@ -2,6 +2,7 @@ package emulator_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -149,6 +150,31 @@ func TestTwentyFiveMigrationsAtOnce(t *testing.T) {
 	b.clock.advance(time.Hour)
 	_, code := b.migrate(ids[25], power)
 	wantCode(t, "later", code, "")
+}
+
+// A migration of which the journal has lost a part has not begun.
+func TestAMigrationIsNeverHalfDone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	b := newBench(t, stateFile(path))
+	id := b.available(request("alice"))
+	b.clock.advance(13 * time.Hour)
+	before := size(t, path)
+	target, code := b.migrate(id, power)
+	wantCode(t, "migrate", code, "")
+	b.emu.Crash()
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cut := range []int64{before, before + 1, (before + int64(len(whole))) / 2, int64(len(whole)) - 1} {
+		torn := filepath.Join(t.TempDir(), "torn")
+		if err := os.WriteFile(torn, whole[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again := newBench(t, stateFile(torn), func(c *emulator.Config) { c.Now = b.clock.Now })
+		again.wantState(id, "STOPPED")
+		again.wantState(target, "ABSENT")
+	}
 }
 
 func TestAMigrationGoesOnOverARestart(t *testing.T) {

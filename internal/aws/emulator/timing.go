@@ -26,6 +26,7 @@ var (
 	migrating             = duration{"migrating", 45 * time.Minute}
 	imaging               = duration{"imaging", 30 * time.Minute}
 	bundling              = duration{"bundling", 10 * time.Second}
+	deploying             = duration{"deploying", 20 * time.Minute}
 	terminating           = duration{"terminating", 5 * time.Minute}
 	registering           = duration{"registering", 3 * time.Minute}
 	deregistering         = duration{"deregistering", 2 * time.Minute}

@@ -87,6 +87,8 @@ type workspace struct {
 	ComputeUpAt   time.Time     `json:"compute_up_at,omitzero"` // when each kind was last asked for
 	ComputeDownAt time.Time     `json:"compute_down_at,omitzero"`
 
+	Apps map[string]association `json:"apps,omitempty"` // by the id of the application
+
 	UserSnapshotAt time.Time `json:"user_snapshot_at,omitzero"` // the newest of the user volume
 	RootSnapshotAt time.Time `json:"root_snapshot_at,omitzero"` // the newest of both volumes
 
@@ -94,6 +96,7 @@ type workspace struct {
 	Maintained time.Time `json:"maintained,omitzero"`
 
 	MigratedFrom string `json:"migrated_from,omitempty"` // the WorkSpace this one takes the place of
+	MigratedTo   string `json:"migrated_to,omitempty"`   // the WorkSpace that takes its place
 
 	ErrorCode string `json:"error_code,omitempty"` // why it is in ill health
 	ErrorText string `json:"error_text,omitempty"`
@@ -101,8 +104,7 @@ type workspace struct {
 	Marks        []mark `json:"marks,omitempty"`         // what faults do to its further course
 	FailedChange string `json:"failed_change,omitempty"` // the resource whose last modification failed
 
-	AsOf       time.Time `json:"as_of,omitzero"`        // when the record was made: the history goes on from there
-	MigratedTo string    `json:"migrated_to,omitempty"` // the WorkSpace that takes its place
+	AsOf time.Time `json:"as_of,omitzero"` // when the record was made: the history goes on from there
 }
 
 // modification is a change of size that Amazon carries out in the background.

@@ -30,6 +30,42 @@ var recordKinds = map[string]func() record{
 	"history":   func() record { return new(history) },
 	"load":      func() record { return new(load) },
 	"prices":    func() record { return new(priceBook) },
+	"together":  func() record { return new(together) },
+}
+
+// together are records that are true all at once or, whatever a crash cuts off, not at all: one line.
+type together []record
+
+func (together) kind() string { return "together" }
+func (together) key() string  { return "" }
+
+// MarshalJSON writes them as lines of a journal.
+func (t together) MarshalJSON() ([]byte, error) {
+	lines := make([]journalLine, 0, len(t))
+	for _, r := range t {
+		value, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, journalLine{Kind: r.kind(), Value: value})
+	}
+	return json.Marshal(lines)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *together) UnmarshalJSON(b []byte) error {
+	var lines []journalLine
+	if err := json.Unmarshal(b, &lines); err != nil {
+		return err
+	}
+	for _, l := range lines {
+		r, err := readRecord(l.Kind, l.Value)
+		if err != nil {
+			return err
+		}
+		*t = append(*t, r)
+	}
+	return nil
 }
 
 // world is everything that exists, in every account and Region.
@@ -65,16 +101,24 @@ func newWorld() *world {
 
 // load takes one line of the journal.
 func (w *world) load(kind string, value json.RawMessage) error {
-	blank, ok := recordKinds[kind]
-	if !ok {
-		return fmt.Errorf("unknown kind of record %q", kind)
-	}
-	r := blank()
-	if err := json.Unmarshal(value, r); err != nil {
-		return fmt.Errorf("record of kind %s: %w", kind, err)
+	r, err := readRecord(kind, value)
+	if err != nil {
+		return err
 	}
 	w.install(r)
 	return nil
+}
+
+func readRecord(kind string, value json.RawMessage) (record, error) {
+	blank, ok := recordKinds[kind]
+	if !ok {
+		return nil, fmt.Errorf("unknown kind of record %q", kind)
+	}
+	r := blank()
+	if err := json.Unmarshal(value, r); err != nil {
+		return nil, fmt.Errorf("record of kind %s: %w", kind, err)
+	}
+	return r, nil
 }
 
 // install makes r what is known under its key.
@@ -103,6 +147,10 @@ func (w *world) install(r record) {
 		w.remember(w.workspaces[r.ID], r)
 		w.workspaces[r.ID] = r
 		w.seq = max(w.seq, r.Seq)
+	case *together:
+		for _, one := range *r {
+			w.install(one)
+		}
 	case *bundle:
 		w.bundles[r.ID] = r
 		if r.Deleted {
