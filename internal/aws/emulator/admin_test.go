@@ -232,9 +232,14 @@ func actsFromOutside(t *testing.T, b *bench) {
 		body   any
 		state  string
 	}{
-		{"connect", nil, "AVAILABLE"}, {"disconnect", nil, "AVAILABLE"},
-		{"unhealthy", why, "UNHEALTHY"}, {"impaired", nil, "IMPAIRED"}, {"error", why, "ERROR"}, {"heal", nil, "AVAILABLE"},
-		{"suspend", nil, "SUSPENDED"}, {"heal", nil, "AVAILABLE"},
+		{"connect", nil, "AVAILABLE"},
+		{"disconnect", nil, "AVAILABLE"},
+		{"unhealthy", why, "UNHEALTHY"},
+		{"impaired", nil, "IMPAIRED"},
+		{"error", why, "ERROR"},
+		{"heal", nil, "AVAILABLE"},
+		{"suspend", nil, "SUSPENDED"},
+		{"heal", nil, "AVAILABLE"},
 		{"modify", map[string]any{"running_mode": "AUTO_STOP", "auto_stop_minutes": 120}, "AVAILABLE"},
 		{"modify", map[string]any{"running_mode": "ALWAYS_ON"}, "AVAILABLE"},
 		{"reboot", nil, "REBOOTING"},
@@ -352,9 +357,9 @@ func wantRefused(t *testing.T, out *workspaces.CreateWorkspacesOutput, code stri
 	}
 }
 
-func turnsTheClock(t *testing.T, b *bench) {
+func turnsTheClock(t *testing.T, _ *bench) {
 	path := filepath.Join(t.TempDir(), "state.jsonl")
-	b = newBench(t, stateFile(path))
+	b := newBench(t, stateFile(path))
 	now := func(b *bench) time.Time {
 		var out struct{ Now time.Time }
 		b.call(http.MethodGet, "/_emu/clock", nil, http.StatusOK, &out)
@@ -458,9 +463,9 @@ func setsTheQuota(t *testing.T, b *bench) {
 	b.wantProblem(http.MethodPut, "/_emu/quota", nil, http.StatusBadRequest, "quota")
 }
 
-func resets(t *testing.T, b *bench) {
+func resets(t *testing.T, _ *bench) {
 	path := filepath.Join(t.TempDir(), "state.jsonl")
-	b = newBench(t, stateFile(path))
+	b := newBench(t, stateFile(path))
 	b.one(request("alice"))
 	b.fault(fault{Kind: "throttle", Count: -1})
 	b.call(http.MethodPut, "/_emu/quota", map[string]int{"quota": 0}, http.StatusOK, nil)

@@ -369,3 +369,17 @@ func (b *bench) send(op, body string) (int, map[string]any, http.Header) {
 	}
 	return res.StatusCode, answer, res.Header
 }
+
+// post uses the admin API with a body as it is, which must be accepted.
+func (b *bench) post(path, body string) {
+	b.t.Helper()
+	res, err := b.server.Client().Post(b.server.URL+path, "application/json", bytes.NewReader([]byte(body)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		answer, _ := io.ReadAll(res.Body)
+		b.t.Errorf("POST %s %s: status %d: %s", path, body, res.StatusCode, answer)
+	}
+}
