@@ -273,6 +273,8 @@ type adminTime struct {
 }
 
 func (e *Emulator) adminClock(*http.Request) (any, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
 	return adminTime{e.now(), e.world.clock.duration().Milliseconds(), e.speed}, nil
 }
 

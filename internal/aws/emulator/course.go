@@ -8,13 +8,13 @@ import (
 // mark is what a fault does to the further course of a WorkSpace. It is kept with the WorkSpace, so that it
 // outlives the order and the emulator's process.
 type mark struct {
-	Kind    string        `json:"kind"`
-	Fault   string        `json:"fault"`           // the order's id
-	State   string        `json:"state,omitempty"` // stuck_state: the one it does not leave
-	Code    string        `json:"code,omitempty"`  // to_error
-	Message string        `json:"message,omitempty"`
-	Delay   time.Duration `json:"delay,omitempty"` // unhealthy_after, in nanoseconds
-	Until   time.Time     `json:"until,omitzero"`  // tags_lag
+	Kind    string    `json:"kind"`
+	Fault   string    `json:"fault"`           // the order's id
+	State   string    `json:"state,omitempty"` // stuck_state: the one it does not leave
+	Code    string    `json:"code,omitempty"`  // to_error
+	Message string    `json:"message,omitempty"`
+	DelayMS int64     `json:"delay_ms,omitempty"` // unhealthy_after
+	Until   time.Time `json:"until,omitzero"`     // tags_lag
 }
 
 // marked gives the mark of a kind, nil if there is none.
@@ -56,7 +56,7 @@ func (w *workspace) afflicted(state string, when time.Time) (string, time.Time) 
 		return state, when
 	}
 	if m := w.marked("unhealthy_after"); m != nil {
-		if ill := w.AvailableAt.Add(m.Delay); state == "" || ill.Before(when) {
+		if ill := w.AvailableAt.Add(time.Duration(m.DelayMS) * time.Millisecond); state == "" || ill.Before(when) {
 			return stateUnhealthy, ill
 		}
 	}
@@ -121,7 +121,7 @@ var courses = []course{
 		func(v event, _ *fault) bool {
 			return v.entered && (v.State == stateAvailable || v.Next == stateAvailable)
 		},
-		func(v event, f *fault) { v.put(mark{Kind: f.Kind, Fault: f.ID, Delay: f.delay()}) },
+		func(v event, f *fault) { v.put(mark{Kind: f.Kind, Fault: f.ID, DelayMS: f.DelayMS}) },
 	},
 	{
 		"describe_lag",

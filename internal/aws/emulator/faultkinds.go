@@ -142,9 +142,13 @@ func serviceUnavailable() *apiError {
 func throttled() *apiError { return &apiError{Type: "ThrottlingException", Message: "Rate exceeded"} }
 
 func denied(_ *fault, c *call) *apiError {
+	service := "workspaces:"
+	if _, watch := cloudWatchOperations[c.op]; watch {
+		service = "cloudwatch:"
+	}
 	return &apiError{
 		Type:    "AccessDeniedException",
-		Message: "User: arn:aws:iam::" + c.account() + ":user/emulated is not authorized to perform: workspaces:" + c.op,
+		Message: "User: arn:aws:iam::" + c.account() + ":user/emulated is not authorized to perform: " + service + c.op,
 	}
 }
 

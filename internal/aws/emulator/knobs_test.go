@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -600,4 +601,34 @@ func TestWhatAFaultDoesToAWorkSpaceOutlivesTheEmulator(t *testing.T) {
 	b.wantState(carol, "UNHEALTHY")
 	b.call(http.MethodDelete, "/_emu/faults", nil, http.StatusOK, nil)
 	b.wantState(alice, "AVAILABLE")
+}
+
+// TestFaultsAndRequestsMayComeAtOnce is for the race detector, and for locks taken in the wrong order.
+func TestFaultsAndRequestsMayComeAtOnce(t *testing.T) {
+	b := newBench(t, func(c *emulator.Config) { c.APIRate, c.APIBurst = 1000, 1000 })
+	var workers sync.WaitGroup
+	for n := range 4 {
+		workers.Go(func() {
+			user := []string{"alice", "bob", "carol", "dave"}[n]
+			for range 10 {
+				b.fault(fault{Kind: "stuck_state", State: "PENDING", User: user})
+				b.fault(fault{Kind: "omit_from_page"})
+				b.fault(fault{Kind: "fail_item", Code: "Nope", User: user, Probability: 0.5})
+				if _, err := b.client().CreateWorkspaces(t.Context(), createFor(user)); err != nil {
+					t.Error(err)
+				}
+				b.pages(2)
+				b.statuses()
+				b.clock.advance(time.Minute)
+				b.call(http.MethodPost, "/_emu/clock", map[string]any{"advance_ms": 1}, http.StatusOK, nil)
+				b.adminAll()
+				if n == 0 {
+					b.call(http.MethodPost, "/_emu/reset", nil, http.StatusOK, nil)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	b.call(http.MethodPost, "/_emu/reset", nil, http.StatusOK, nil)
+	b.one(request("alice"))
 }
