@@ -64,6 +64,7 @@ type decision struct {
 type look struct {
 	found     *Observation
 	stranger  *Observation // somebody else's, in the user's place
+	handOver  string       // the command that would make it ours
 	confirmed bool         // by directory and user, nothing is shown either
 	doubtful  bool         // too much is missing at once to be believed
 }
@@ -150,7 +151,7 @@ func (t times) unmade(w *WorkSpace, l look, now time.Time) decision {
 	case l.stranger != nil && w.State != Conflict:
 		return decision{
 			do: note, to: Conflict, reason: "provider", code: codeNotOurs,
-			message: "the directory already has the WorkSpace " + l.stranger.ProviderID + " of this user that Forge did not make; an operator must remove it, or hand it over: " + l.stranger.HandOver,
+			message: "the directory already has the WorkSpace " + l.stranger.ProviderID + " of this user that Forge did not make; an operator must remove it, or hand it over: " + l.handOver,
 		}
 	case l.stranger != nil:
 		return decision{after: t.stranger}

@@ -59,7 +59,7 @@ func missedTimes(n int, last time.Duration) func(*WorkSpace) {
 // TestDecide walks the table in decide.go: each rule, and the instants just before and at which it begins to hold.
 func TestDecide(t *testing.T) {
 	const minute, hour = time.Minute, time.Hour
-	stranger := look{stranger: &Observation{ProviderID: "ws-other", HandOver: "aws …"}, confirmed: true}
+	stranger := look{stranger: &Observation{ProviderID: "ws-other"}, handOver: "aws …", confirmed: true}
 	nobody := look{confirmed: true}
 	for _, c := range []struct {
 		name string
@@ -225,7 +225,7 @@ func TestDecisionsComeToAnEnd(t *testing.T) {
 }
 
 func TestAConflictSaysHowAnOperatorEndsIt(t *testing.T) {
-	d := timesAt(1).decide(row(), look{stranger: &Observation{ProviderID: "ws-other", HandOver: "aws workspaces create-tags …"}}, base)
+	d := timesAt(1).decide(row(), look{stranger: &Observation{ProviderID: "ws-other"}, handOver: "aws workspaces create-tags …"}, base)
 	if !strings.Contains(d.message, "ws-other") || !strings.Contains(d.message, "aws workspaces create-tags") {
 		t.Errorf("message: %s", d.message)
 	}

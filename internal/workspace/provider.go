@@ -21,6 +21,8 @@ type Provider interface {
 	Start(ctx context.Context, region string, ids []string) map[string]error
 	Stop(ctx context.Context, region string, ids []string) map[string]error
 	Terminate(ctx context.Context, region string, ids []string) map[string]error
+	// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent.
+	HandOver(region, providerID string, intent id.WorkSpace) string
 	// SetAutoStop changes the idle timeout, in minutes.
 	SetAutoStop(ctx context.Context, region, id string, minutes int) error
 }
@@ -48,8 +50,6 @@ type Observation struct {
 	ErrorMessage string
 	AutoStop     int    // minutes; 0 when the mode has none
 	Protocol     string // "WSP" or "PCOIP"; empty when it is not told
-	// HandOver is the command by which an operator makes a stranger's WorkSpace ours; empty for what is ours.
-	HandOver string
 }
 
 // Class says what a provider's error means for the next step.

@@ -186,7 +186,7 @@ func (r *Reconciler) find(ctx context.Context, w *WorkSpace) (look, error) {
 		if found[i].Intent == w.ID {
 			l.found = &found[i]
 		} else {
-			l.stranger = &found[i]
+			l.stranger, l.handOver = &found[i], r.Fleet.Provider.HandOver(w.Region, found[i].ProviderID, w.ID)
 		}
 	}
 	return l, err
