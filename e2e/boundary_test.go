@@ -11,7 +11,9 @@ import (
 
 // TestKilledAtAnyBoundaryAroundCreateThereIsExactlyOneWorkSpace kills a server at a few of the boundaries in each run;
 // `make prove-boundaries` takes them all.
-func TestKilledAtAnyBoundaryAroundCreateThereIsExactlyOneWorkSpace(t *testing.T) { boundariesAroundCreate(t, 9) }
+func TestKilledAtAnyBoundaryAroundCreateThereIsExactlyOneWorkSpace(t *testing.T) {
+	boundariesAroundCreate(t, 9)
+}
 
 // boundariesAroundCreate kills a server at every step-th boundary between the claim of a requested WorkSpace and its being
 // AVAILABLE, lets another finish, and checks that there is exactly one of everything.

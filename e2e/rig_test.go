@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -55,6 +57,8 @@ type rigConfig struct {
 	DatabaseURL, AWS, Keys, Ready string
 	Speed                         int
 	Rate                          float64 // not money: calls a second
+	// Twice is the share of calls to Amazon that are sent twice, as a proxy may.
+	Twice float64 // not money: a share
 	// KillAt ends the process, without a word, at this boundary of the reconciler; 0: never. Killed is where it is named.
 	KillAt int64
 	Killed string
@@ -271,6 +275,9 @@ func serverRun(c rigConfig) error {
 		b := &boundaries{at: c.KillAt, name: c.Killed}
 		cfg.Tracer, cfg.AWSTransport = b, func(next http.RoundTripper) http.RoundTripper { return boundaryTransport{b, next} }
 	}
+	if c.Twice > 0 {
+		cfg.AWSTransport = func(next http.RoundTripper) http.RoundTripper { return twice{c.Twice, next} }
+	}
 	f, err := app.New(ctx, cfg)
 	if err != nil {
 		return err
@@ -363,4 +370,27 @@ func (t boundaryTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(r)
 	t.b.pass(r.Context(), "after the call "+op)
 	return resp, err
+}
+
+// twice sends some requests a second time and gives the second answer.
+type twice struct {
+	share float64
+	next  http.RoundTripper
+}
+
+func (t twice) RoundTrip(r *http.Request) (*http.Response, error) {
+	if rand.Float64() >= t.share || r.GetBody == nil { //nolint:gosec // chance
+		return t.next.RoundTrip(r)
+	}
+	again := r.Clone(r.Context())
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again.Body = body
+	if first, err := t.next.RoundTrip(r); err == nil {
+		_, _ = io.Copy(io.Discard, first.Body) // it is lost
+		_ = first.Body.Close()
+	}
+	return t.next.RoundTrip(again)
 }
