@@ -433,8 +433,14 @@ func (s *storm) decideFinally(p *person) {
 		default:
 			status, _ = s.call(s.t.Context(), p, http.MethodDelete, "/"+p.id, nil)
 		}
-		if status != 0 && status < 500 && status != http.StatusTooManyRequests {
-			return // done, or it has ended meanwhile
+		switch {
+		case status == http.StatusConflict && wish < 7:
+			// It has ended meanwhile, or is about to; then this person asks for another.
+			s.call(s.t.Context(), p, http.MethodGet, "/"+p.id, nil)
+			wait := time.NewTimer(50 * time.Millisecond)
+			<-wait.C
+		case status != 0 && status < 500 && status != http.StatusTooManyRequests:
+			return
 		}
 	}
 }
