@@ -199,6 +199,9 @@ func (r *Reconciler) settle(ctx context.Context, w *WorkSpace, l look) (*WorkSpa
 		d := r.times().decide(w, l, r.Clock())
 		switch d.do {
 		case rest:
+			if now := r.Clock(); l.found != nil {
+				w.ObservedAt = &now
+			}
 			return w, rest, r.rest(ctx, w, d.after)
 		case confirm:
 			confirmed, err := r.find(ctx, w)
@@ -335,7 +338,11 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 	f := r.Fleet
 	switch {
 	case w.State.Ended():
-		if err := f.Meter.End(ctx, tx, w.ID); err != nil {
+		last := tx.Now
+		if w.Desired != WantTerminated && w.ObservedAt != nil {
+			last = *w.ObservedAt // somebody else ended it, some time after it was last seen
+		}
+		if err := f.Meter.End(ctx, tx, w.ID, last); err != nil {
 			return err
 		}
 		return f.Budgets.Release(ctx, tx, w.ID, string(w.State))
@@ -510,8 +517,8 @@ func (r *Reconciler) rest(ctx context.Context, w *WorkSpace, pause time.Duration
 	}
 	_, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
-		SET lease_until = NULL, lease_token = NULL,
+		SET lease_until = NULL, lease_token = NULL, observed_at = greatest(observed_at, $5),
 		    next_due_at = CASE WHEN terminated_at IS NOT NULL THEN NULL WHEN version = $3 THEN $4 ELSE next_due_at END
-		WHERE id = $1 AND lease_token = $2`, w.ID, w.LeaseToken, w.Version, due)
+		WHERE id = $1 AND lease_token = $2`, w.ID, w.LeaseToken, w.Version, due, w.ObservedAt)
 	return err
 }
