@@ -135,6 +135,7 @@ func crowd(n int) func(*bench, map[string]string) {
 }
 
 func TestTheAWSProgramDrivesTheEmulator(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("aws")
 	if err != nil {
 		t.Fatal("the aws program is not in PATH: apt-get install -y awscli")

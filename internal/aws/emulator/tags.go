@@ -17,6 +17,7 @@ var taggables = []func(w *world, c *call, id string) (tagged, bool){
 	taggedWorkspace,
 	taggedDirectory,
 	taggedIPGroup,
+	taggedAlias,
 }
 
 // taggable finds what an id of the tag operations means.

@@ -23,6 +23,7 @@ var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
 	"ip_group":  func() record { return new(ipGroup) },
+	"alias":     func() record { return new(connectionAlias) },
 	"workspace": func() record { return new(workspace) },
 }
 
@@ -31,6 +32,7 @@ type world struct {
 	directories map[string]*directory
 	users       map[string]*directoryUser // by userKey
 	ipGroups    map[string]*ipGroup
+	aliases     map[string]*connectionAlias
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
@@ -41,6 +43,7 @@ func newWorld() *world {
 		directories: map[string]*directory{},
 		users:       map[string]*directoryUser{},
 		ipGroups:    map[string]*ipGroup{},
+		aliases:     map[string]*connectionAlias{},
 		workspaces:  map[string]*workspace{},
 	}
 }
@@ -71,6 +74,12 @@ func (w *world) install(r record) {
 		w.ipGroups[r.ID] = r
 		if r.Deleted {
 			delete(w.ipGroups, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
+	case *connectionAlias:
+		w.aliases[r.ID] = r
+		if r.Deleted {
+			delete(w.aliases, r.ID)
 		}
 		w.seq = max(w.seq, r.Seq)
 	case *workspace:
@@ -117,6 +126,9 @@ func (w *world) records() []record {
 	for _, id := range slices.Sorted(maps.Keys(w.ipGroups)) {
 		all = append(all, w.ipGroups[id])
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.aliases)) {
+		all = append(all, w.aliases[id])
+	}
 	for _, o := range w.order {
 		all = append(all, o)
 	}
@@ -125,7 +137,7 @@ func (w *world) records() []record {
 
 // has reports whether something has the id.
 func (w *world) has(id string) bool {
-	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.directories[id] != nil
+	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.aliases[id] != nil || w.directories[id] != nil
 }
 
 func (w *world) sortedDirectories() []*directory {
