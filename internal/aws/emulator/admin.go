@@ -91,6 +91,7 @@ func (e *Emulator) adminRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_emu/workspaces", e.adminWorkspaces)
 	mux.HandleFunc("POST /_emu/workspaces/{id}/{action}", e.adminAct)
+	e.meterRoutes(mux)
 	mux.HandleFunc("GET /_emu/requests", e.adminRequests)
 	mux.HandleFunc("POST /_emu/faults", e.adminAddFault)
 	mux.HandleFunc("DELETE /_emu/faults", e.adminClearFaults)

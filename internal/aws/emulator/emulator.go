@@ -53,6 +53,11 @@ type Config struct {
 	// Maintenance lets Amazon start the stopped AutoStop WorkSpaces once a month, as it does to update them, in
 	// directories that have maintenance mode. Default off.
 	Maintenance bool
+	// HourRule says how the bill counts an AutoStop WorkSpace's hours; default ClockHour.
+	HourRule HourRule
+	// RefundAtTermination makes the bill give back the rest of a terminated WorkSpace's month. Amazon does not say
+	// whether it does.
+	RefundAtTermination bool
 	// Logger hears of what went wrong inside; default slog.Default().
 	Logger *slog.Logger
 }
@@ -67,9 +72,13 @@ type Emulator struct {
 	// migrationFails, when set, says which migrations fail without a word. It is called under mu.
 	migrationFails func(user string) bool
 	log            *slog.Logger
-	admin          http.Handler
-	faults         *faults
-	seen           *requestLog
+	// What is not known of Amazon's bill; see Config.
+	hourRule HourRule
+	refund   bool
+
+	admin  http.Handler
+	faults *faults
+	seen   *requestLog
 
 	mu      sync.RWMutex // guards everything below; held for writing while a change is made durable
 	world   *world
@@ -93,6 +102,12 @@ func New(cfg Config) (*Emulator, error) {
 	if cfg.Quota < 0 {
 		return nil, fmt.Errorf("emulator: quota %d is negative", cfg.Quota)
 	}
+	if cfg.HourRule == "" {
+		cfg.HourRule = ClockHour
+	}
+	if cfg.HourRule != ClockHour && cfg.HourRule != SessionCeil {
+		return nil, fmt.Errorf("emulator: hour rule %q is neither %s nor %s", cfg.HourRule, ClockHour, SessionCeil)
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -105,6 +120,8 @@ func New(cfg Config) (*Emulator, error) {
 		quota:       cfg.Quota,
 		maintenance: cfg.Maintenance,
 		log:         cfg.Logger,
+		hourRule:    cfg.HourRule,
+		refund:      cfg.RefundAtTermination,
 		faults:      &faults{},
 		seen:        newRequestLog(requestLogSize),
 		world:       newWorld(),

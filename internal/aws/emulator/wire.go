@@ -41,6 +41,10 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.admin.ServeHTTP(w, r)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, cloudWatchPath) {
+		e.serveCloudWatch(w, r, requestID)
+		return
+	}
 	c := &call{
 		region:       placeFrom(r),
 		requestID:    requestID,

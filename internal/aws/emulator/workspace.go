@@ -100,6 +100,8 @@ type workspace struct {
 
 	ErrorCode string `json:"error_code,omitempty"` // why it is in ill health
 	ErrorText string `json:"error_text,omitempty"`
+
+	AsOf time.Time `json:"as_of,omitzero"` // when the record was made: the history goes on from there
 }
 
 // modification is a change of size that Amazon carries out in the background.
@@ -117,6 +119,7 @@ func (w *workspace) key() string { return w.ID }
 // at gives the WorkSpace as it is at now. The copy shares nothing with w that a caller would change.
 func (w *workspace) at(now time.Time) workspace {
 	v := *w
+	v.AsOf = now
 	for v.step(now) {
 	}
 	v.snapshot(now)

@@ -28,6 +28,9 @@ var recordKinds = map[string]func() record{
 	"bundle":    func() record { return new(bundle) },
 	"image":     func() record { return new(image) },
 	"together":  func() record { return new(together) },
+	"history":   func() record { return new(history) },
+	"load":      func() record { return new(load) },
+	"prices":    func() record { return new(priceBook) },
 }
 
 // together are records that are true all at once or, whatever a crash cuts off, not at all: one line.
@@ -76,6 +79,10 @@ type world struct {
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
+
+	histories map[string]*history // by WorkSpace, also of those that are gone
+	loads     map[string]*load    // by WorkSpace
+	prices    *priceBook          // nil: the default
 }
 
 func newWorld() *world {
@@ -87,6 +94,8 @@ func newWorld() *world {
 		ipGroups:    map[string]*ipGroup{},
 		aliases:     map[string]*connectionAlias{},
 		workspaces:  map[string]*workspace{},
+		histories:   map[string]*history{},
+		loads:       map[string]*load{},
 	}
 }
 
@@ -139,6 +148,7 @@ func (w *world) install(r record) {
 		} else {
 			w.order = slices.Insert(w.order, at, r)
 		}
+		w.remember(w.workspaces[r.ID], r)
 		w.workspaces[r.ID] = r
 		w.seq = max(w.seq, r.Seq)
 	case *together:
@@ -157,6 +167,12 @@ func (w *world) install(r record) {
 			delete(w.images, r.ID)
 		}
 		w.seq = max(w.seq, r.Seq)
+	case *history:
+		w.histories[r.ID] = r
+	case *load:
+		w.loads[r.ID] = r
+	case *priceBook:
+		w.prices = r
 	default:
 		panic(fmt.Sprintf("emulator: record of kind %s is not installed anywhere", r.kind()))
 	}
@@ -170,9 +186,11 @@ func (w *world) forget(now time.Time) {
 		if !v.released(now) {
 			return false
 		}
+		w.bury(o, v.Since)
 		delete(w.workspaces, o.ID)
 		return true
 	})
+	w.forgetHistories(now)
 }
 
 // records is the whole state, directories first, in a stable order.
@@ -204,7 +222,7 @@ func (w *world) records() []record {
 	for _, o := range w.order {
 		all = append(all, o)
 	}
-	return all
+	return append(all, w.historyRecords()...)
 }
 
 // has reports whether something has the id.
