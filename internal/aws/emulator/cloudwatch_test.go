@@ -197,8 +197,11 @@ func TestTheLoadIsTheUsers(t *testing.T) {
 		}
 	}
 	for _, bad := range []any{
-		map[string]any{}, map[string]any{"cpu": map[string]float64{"idle": -1}}, map[string]any{"memory": map[string]float64{"busy": 101}},
-		map[string]any{"gpu": map[string]float64{"idle": 1}}, []int{},
+		map[string]any{},
+		map[string]any{"cpu": map[string]float64{"idle": -1}},
+		map[string]any{"memory": map[string]float64{"busy": 101}},
+		map[string]any{"gpu": map[string]float64{"idle": 1}},
+		[]int{},
 	} {
 		load(bad, http.StatusBadRequest)
 	}
