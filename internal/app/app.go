@@ -47,6 +47,8 @@ type Config struct {
 	AuditOrigin string
 	AWSEndpoint string
 	AWSRate     float64 // not money: calls a second
+	// AWSAccount names the account whose limits AWSRate is: replicas that give the same name share them.
+	AWSAccount string
 	// AWSSpeed is how many times faster than Amazon the endpoint works: an emulator's speed. 0 is 1.
 	AWSSpeed    int
 	Directories []workspace.Directory
@@ -66,15 +68,16 @@ type Config struct {
 
 // Forge is a running service.
 type Forge struct {
-	cfg     Config
-	Pool    *pgxpool.Pool
-	Log     *audit.Log
-	Fleet   *workspace.Fleet
-	Budgets *budget.Book
-	API     *httpapi.Server
-	workers *worker.Workers
-	reg     *prometheus.Registry
-	split   bool // the application's role is not the owner
+	cfg      Config
+	Pool     *pgxpool.Pool
+	Log      *audit.Log
+	Fleet    *workspace.Fleet
+	Budgets  *budget.Book
+	API      *httpapi.Server
+	workers  *worker.Workers
+	provider *desktop.Provider
+	reg      *prometheus.Registry
+	split    bool // the application's role is not the owner
 }
 
 // ErrOrigin says that the database belongs to another log.
@@ -144,25 +147,40 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		aws.HTTPClient = &http.Client{Transport: cfg.AWSTransport(http.DefaultTransport)}
 	}
 	reg := prometheus.NewRegistry()
+	f := &Forge{cfg: cfg, Pool: pool, Log: log, reg: reg}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "forge_aws_call_seconds", Help: "Calls to Amazon by operation and outcome."}, []string{"operation", "region", "outcome"})
 	steps := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "forge_provisioning_seconds", Help: "From the request of a WorkSpace to its first AVAILABLE, whole and by step.",
 		Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 900, 1200, 1800, 2400, 3600, 7200}, // not money: seconds
 	}, []string{"region", "step"})
-	reg.MustRegister(calls, steps, holdsCollector{pool, cfg.Logger})
+	waits := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "forge_aws_turn_wait_seconds", Help: "How long calls to Amazon waited for their turn within its limits, by who waits.",
+		Buckets: []float64{.01, .1, .25, .5, 1, 2, 4, 8, 16, 32}, // not money: seconds
+	}, []string{"region", "for"})
+	reg.MustRegister(calls, steps, waits, awsCollector{f})
 
-	f := &Forge{cfg: cfg, Pool: pool, Log: log, reg: reg}
 	f.Budgets = &budget.Book{Spent: cost.Spent}
 	meter := &cost.Meter{Budgets: f.Budgets}
+	limiter := &desktop.Shared{
+		DB: pool, Account: cfg.AWSAccount, PerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate * desktop.AmazonBurst / desktop.AmazonRate),
+		Waited: func(region string, sweep bool, d time.Duration) {
+			who := "people"
+			if sweep {
+				who = "sweep"
+			}
+			waits.WithLabelValues(region, who).Observe(d.Seconds())
+		},
+	}
+	f.provider = desktop.New(desktop.Config{
+		Endpoint: cfg.AWSEndpoint, Limiter: limiter, Origin: cfg.AuditOrigin, Logger: cfg.Logger, AWS: aws,
+		BreakFor: max(15*time.Second/time.Duration(max(cfg.AWSSpeed, 1)), 100*time.Millisecond),
+		Observe: func(c desktop.Call) {
+			calls.WithLabelValues(c.Operation, c.Region, c.Outcome).Observe(c.Took.Seconds())
+		},
+	})
 	f.Fleet = &workspace.Fleet{
-		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed,
-		Provider: desktop.New(desktop.Config{
-			Endpoint: cfg.AWSEndpoint, RatePerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate*2.5) + 1, Origin: cfg.AuditOrigin, Logger: cfg.Logger, AWS: aws,
-			Observe: func(c desktop.Call) {
-				calls.WithLabelValues(c.Operation, c.Region, c.Outcome).Observe(c.Took.Seconds())
-			},
-		}),
+		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed, Provider: f.provider,
 	}
 	f.workers = worker.New(worker.Config{
 		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
@@ -237,6 +255,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	if database == nil {
 		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx))
 	}
+	checks = append(checks, f.circuits())
 	if f.cfg.Workers {
 		var err error
 		if !f.workers.Healthy() {
@@ -276,6 +295,18 @@ func (f *Forge) holds(ctx context.Context) httpapi.Check {
 	}
 	for _, h := range holds {
 		c.Message += fmt.Sprintf("nothing can be made in %s since %s: %s: %s (docs/aws.md). ", strings.TrimSpace(h.Region+" "+h.DirectoryID), h.Since.Format(time.RFC3339), h.Code, h.Message)
+	}
+	c.Message = strings.TrimSpace(c.Message)
+	return c
+}
+
+// circuits tells which regions do not answer. It only warns: requests wait, and everything else goes on.
+func (f *Forge) circuits() httpapi.Check {
+	c := httpapi.Check{Name: "aws_circuit", OK: true}
+	for _, circuit := range f.provider.Circuits() {
+		if circuit.State != "closed" {
+			c.Message += circuit.Region + " is " + circuit.State + ": Amazon does not answer this replica. "
+		}
 	}
 	c.Message = strings.TrimSpace(c.Message)
 	return c

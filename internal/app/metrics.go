@@ -2,34 +2,37 @@ package app
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
-// holdsCollector shows the holds as they are in the database when somebody scrapes, the same from every replica.
-type holdsCollector struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
-}
+// awsCollector shows, when somebody scrapes, the holds as they are in the database, the same from every replica, and the
+// circuits of this one.
+type awsCollector struct{ forge *Forge }
 
-var holdDesc = prometheus.NewDesc("forge_provider_hold",
-	"1 while nothing can be made in the region, or the directory, until an operator has acted.", []string{"region", "directory", "code"}, nil)
+var (
+	holdDesc = prometheus.NewDesc("forge_provider_hold",
+		"1 while nothing can be made in the region, or the directory, until an operator has acted.", []string{"region", "directory", "code"}, nil)
+	circuitDesc = prometheus.NewDesc("forge_aws_circuit",
+		"1 for the state that this replica's circuit to the region is in: closed, half-open or open.", []string{"region", "state"}, nil)
+)
 
 // Describe tells what there is to collect.
-func (holdsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- holdDesc }
+func (awsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- holdDesc; ch <- circuitDesc }
 
-// Collect reads the holds. Without a database there are none to be seen, and the log says why.
-func (c holdsCollector) Collect(ch chan<- prometheus.Metric) {
+// Collect reads both. Without a database there are no holds to be seen, and the log says why.
+func (c awsCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, circuit := range c.forge.provider.Circuits() {
+		ch <- prometheus.MustNewConstMetric(circuitDesc, prometheus.GaugeValue, 1, circuit.Region, circuit.State)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	holds, err := workspace.Holds(ctx, c.pool)
+	holds, err := workspace.Holds(ctx, c.forge.Pool)
 	if err != nil {
-		c.log.WarnContext(ctx, "holds are not in the metrics", "error", err)
+		c.forge.cfg.Logger.WarnContext(ctx, "holds are not in the metrics", "error", err)
 		return
 	}
 	for _, h := range holds {

@@ -262,6 +262,18 @@ CREATE TABLE provider_holds (
   CONSTRAINT provider_holds_pk PRIMARY KEY (region, directory_id)
 );
 
+-- Whose turn it is to call Amazon: one row for each account and region, for all replicas. Microseconds since 1970.
+CREATE TABLE aws_limits (
+  account text NOT NULL,
+  region text NOT NULL,
+  tat_us bigint NOT NULL,
+  sweep_tat_us bigint NOT NULL DEFAULT 0,
+  pace_us bigint NOT NULL,
+  throttled_us bigint NOT NULL DEFAULT 0,
+  CONSTRAINT aws_limits_pk PRIMARY KEY (account, region),
+  CONSTRAINT aws_limits_pace_ck CHECK (pace_us > 0)
+) WITH (fillfactor = 50);
+
 -- What happened to a WorkSpace, numbered without gaps by the version of its row.
 CREATE TABLE workspace_events (
   workspace_id text NOT NULL,
@@ -700,7 +712,7 @@ SELECT audit_partitions_ensure(24);
 CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
-GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, user_budgets, budget_periods, notifications,
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications,
   organisation, usage TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds TO :"app";
 GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	officeApp     = "wsa-0ff1ce0std"
+	officeApp  = "wsa-0ff1ce0std"
 	officePlus = "wsa-0ff1ce0pro"
 	visio      = "wsa-0v1s1o0std"
 )

@@ -29,7 +29,21 @@ CREATE TABLE provider_holds (
 );
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_holds TO :"app";
 
+-- Whose turn it is to call Amazon: one row for each account and region, for all replicas. Microseconds since 1970.
+CREATE TABLE aws_limits (
+  account text NOT NULL,
+  region text NOT NULL,
+  tat_us bigint NOT NULL,
+  sweep_tat_us bigint NOT NULL DEFAULT 0,
+  pace_us bigint NOT NULL,
+  throttled_us bigint NOT NULL DEFAULT 0,
+  CONSTRAINT aws_limits_pk PRIMARY KEY (account, region),
+  CONSTRAINT aws_limits_pace_ck CHECK (pace_us > 0)
+) WITH (fillfactor = 50);
+GRANT SELECT, INSERT, UPDATE ON aws_limits TO :"app";
+
 -- +goose Down
+DROP TABLE aws_limits;
 DROP TABLE provider_holds;
 
 DROP INDEX workspaces_provisioned_idx;
