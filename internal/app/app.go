@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -45,6 +47,8 @@ type Config struct {
 	AuditOrigin string
 	AWSEndpoint string
 	AWSRate     float64 // not money: calls a second
+	// AWSSpeed is how many times faster than Amazon the endpoint works: an emulator's speed. 0 is 1.
+	AWSSpeed    int
 	Directories []workspace.Directory
 	Workers     bool
 	API         bool
@@ -54,6 +58,10 @@ type Config struct {
 	AddressRate    float64 // not money: requests a second
 	Version        string
 	Logger         *slog.Logger
+	// Tracer hears of every statement, and AWSTransport may stand in the way to Amazon: for tests that end the process
+	// between any two of them. nil is nobody.
+	Tracer       pgx.QueryTracer
+	AWSTransport func(http.RoundTripper) http.RoundTripper
 }
 
 // Forge is a running service.
@@ -85,7 +93,7 @@ func New(ctx context.Context, cfg Config) (*Forge, error) {
 			return nil, err
 		}
 	}
-	pool, err := postgres.Open(ctx, cfg.DatabaseURL, cfg.MaxConns)
+	pool, err := postgres.OpenTraced(ctx, cfg.DatabaseURL, cfg.MaxConns, cfg.Tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -132,16 +140,23 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	if err != nil {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
+	if cfg.AWSTransport != nil {
+		aws.HTTPClient = &http.Client{Transport: cfg.AWSTransport(http.DefaultTransport)}
+	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "forge_aws_call_seconds", Help: "Calls to Amazon by operation and outcome."}, []string{"operation", "region", "outcome"})
-	reg.MustRegister(calls)
+	steps := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "forge_provisioning_seconds", Help: "From the request of a WorkSpace to its first AVAILABLE, whole and by step.",
+		Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 900, 1200, 1800, 2400, 3600, 7200}, // not money: seconds
+	}, []string{"region", "step"})
+	reg.MustRegister(calls, steps, holdsCollector{pool, cfg.Logger})
 
 	f := &Forge{cfg: cfg, Pool: pool, Log: log, reg: reg}
 	f.Budgets = &budget.Book{Spent: cost.Spent}
 	meter := &cost.Meter{Budgets: f.Budgets}
 	f.Fleet = &workspace.Fleet{
-		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories,
+		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed,
 		Provider: desktop.New(desktop.Config{
 			Endpoint: cfg.AWSEndpoint, RatePerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate*2.5) + 1, Origin: cfg.AuditOrigin, Logger: cfg.Logger, AWS: aws,
 			Observe: func(c desktop.Call) {
@@ -150,8 +165,13 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		}),
 	}
 	f.workers = worker.New(worker.Config{
-		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger},
-		Meter:      meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
+			steps.WithLabelValues(p.Region, "total").Observe(p.Total.Seconds())
+			for _, s := range p.Steps {
+				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
+			}
+		}},
+		Meter: meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
 		f.Fleet.Due = f.workers.Poke
@@ -215,7 +235,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx))
 	}
 	if f.cfg.Workers {
 		var err error
@@ -243,6 +263,21 @@ func (f *Forge) partitions(ctx context.Context) httpapi.Check {
 	case len(health.Problems) > 0:
 		c.Message = health.Summary() + " (forge audit partitions check)"
 	}
+	return c
+}
+
+// holds tells where nothing can be made. It only warns: everything else goes on.
+func (f *Forge) holds(ctx context.Context) httpapi.Check {
+	c := httpapi.Check{Name: "aws_creation", OK: true}
+	holds, err := workspace.Holds(ctx, f.Pool)
+	if err != nil {
+		f.cfg.Logger.WarnContext(ctx, "holds", "error", err)
+		c.Message = "it could not be looked at; the cause is in the log"
+	}
+	for _, h := range holds {
+		c.Message += fmt.Sprintf("nothing can be made in %s since %s: %s: %s (docs/aws.md). ", strings.TrimSpace(h.Region+" "+h.DirectoryID), h.Since.Format(time.RFC3339), h.Code, h.Message)
+	}
+	c.Message = strings.TrimSpace(c.Message)
 	return c
 }
 

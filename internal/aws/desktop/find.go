@@ -107,12 +107,21 @@ func (p *Provider) tags(ctx context.Context, r *region, providerID string) (map[
 	return tags, err
 }
 
+// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent.
+func (p *Provider) HandOver(region, providerID string, intent id.WorkSpace) string {
+	return fmt.Sprintf("aws workspaces create-tags --region %s --resource-id %s --tags Key=%s,Value=%s Key=%s,Value=%s",
+		region, providerID, tagWorkSpace, intent, tagOrigin, p.cfg.Origin)
+}
+
 func observation(w *types.Workspace) workspace.Observation {
 	o := workspace.Observation{
 		ProviderID:   aws.ToString(w.WorkspaceId),
 		State:        string(w.State),
 		ErrorCode:    aws.ToString(w.ErrorCode),
 		ErrorMessage: aws.ToString(w.ErrorMessage),
+	}
+	if has := w.WorkspaceProperties; has != nil && len(has.Protocols) > 0 {
+		o.Protocol = string(has.Protocols[0])
 	}
 	if has := w.WorkspaceProperties; has != nil && has.RunningMode == types.RunningModeAutoStop {
 		o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))

@@ -10,8 +10,33 @@ import (
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
-// Start asks for a STOPPED WorkSpace to be started.
-func (p *Provider) Start(ctx context.Context, region, id string) error {
+// Start asks for STOPPED WorkSpaces to be started.
+func (p *Provider) Start(ctx context.Context, region string, ids []string) map[string]error {
+	return each(ids, func(id string) error { return p.start(ctx, region, id) })
+}
+
+// Stop asks for running WorkSpaces to be stopped.
+func (p *Provider) Stop(ctx context.Context, region string, ids []string) map[string]error {
+	return each(ids, func(id string) error { return p.stop(ctx, region, id) })
+}
+
+// Terminate asks for WorkSpaces to be destroyed, with what is on them.
+func (p *Provider) Terminate(ctx context.Context, region string, ids []string) map[string]error {
+	return each(ids, func(id string) error { return p.terminate(ctx, region, id) })
+}
+
+func each(ids []string, do func(string) error) map[string]error {
+	failed := map[string]error{}
+	for _, id := range ids {
+		if err := do(id); err != nil {
+			failed[id] = err
+		}
+	}
+	return failed
+}
+
+// start asks for a STOPPED WorkSpace to be started.
+func (p *Provider) start(ctx context.Context, region, id string) error {
 	return p.call(ctx, p.region(region), "StartWorkspaces", func(c *workspaces.Client) error {
 		out, err := c.StartWorkspaces(ctx, &workspaces.StartWorkspacesInput{
 			StartWorkspaceRequests: []types.StartRequest{{WorkspaceId: aws.String(id)}},
@@ -23,8 +48,8 @@ func (p *Provider) Start(ctx context.Context, region, id string) error {
 	})
 }
 
-// Stop asks for a running WorkSpace to be stopped.
-func (p *Provider) Stop(ctx context.Context, region, id string) error {
+// stop asks for a running WorkSpace to be stopped.
+func (p *Provider) stop(ctx context.Context, region, id string) error {
 	return p.call(ctx, p.region(region), "StopWorkspaces", func(c *workspaces.Client) error {
 		out, err := c.StopWorkspaces(ctx, &workspaces.StopWorkspacesInput{
 			StopWorkspaceRequests: []types.StopRequest{{WorkspaceId: aws.String(id)}},
@@ -36,8 +61,8 @@ func (p *Provider) Stop(ctx context.Context, region, id string) error {
 	})
 }
 
-// Terminate asks for a WorkSpace to be destroyed, with what is on it. One that is not there needs no asking.
-func (p *Provider) Terminate(ctx context.Context, region, id string) error {
+// terminate asks for a WorkSpace to be destroyed, with what is on it. One that is not there needs no asking.
+func (p *Provider) terminate(ctx context.Context, region, id string) error {
 	err := p.call(ctx, p.region(region), "TerminateWorkspaces", func(c *workspaces.Client) error {
 		out, err := c.TerminateWorkspaces(ctx, &workspaces.TerminateWorkspacesInput{
 			TerminateWorkspaceRequests: []types.TerminateRequest{{WorkspaceId: aws.String(id)}},

@@ -77,7 +77,7 @@ var queryCodes = map[string]string{
 // serveCloudWatch answers a request for one of CloudWatch's operations.
 func (e *Emulator) serveCloudWatch(w http.ResponseWriter, r *http.Request, requestID string) {
 	c := &call{
-		region:       regionOf(r),
+		region:       placeFrom(r),
 		requestID:    requestID,
 		invocationID: r.Header.Get("Amz-Sdk-Invocation-Id"),
 		attempt:      attemptOf(r),

@@ -19,7 +19,8 @@ const AnyUser = "*"
 const (
 	defaultRegion = "us-east-1"
 	defaultQuota  = 1000
-	// account is the AWS account everything belongs to; Amazon's own documentation uses this number.
+	// account is the AWS account of everybody who does not name another one (see placeFrom); Amazon's own
+	// documentation uses this number.
 	account = "123456789012"
 )
 
@@ -27,7 +28,9 @@ const (
 type Directory struct {
 	ID     string `json:"id"`     // d- and 8 or more hexadecimal digits
 	Region string `json:"region"` // default us-east-1
-	Name   string `json:"name"`   // fully qualified, such as corp.example.com; default derived from the ID
+	// Account owns it, in twelve digits; default 123456789012. Requests reach it with the account as their access key id.
+	Account string `json:"account,omitempty"`
+	Name    string `json:"name"` // fully qualified, such as corp.example.com; default derived from the ID
 	// Users who may be given a WorkSpace, compared without regard to case. Nobody when empty; AnyUser accepts everybody.
 	Users     []string `json:"users,omitempty"`
 	SubnetIDs []string `json:"subnet_ids,omitempty"` // default two made from the ID
@@ -45,8 +48,11 @@ type Config struct {
 	// Directories are registered at the first start. A later start on the same state adds what is new among
 	// them, directories and users, and changes nothing that is there.
 	Directories []Directory
-	// Quota is how many WorkSpaces a Region may hold; default 1000 (Amazon's is 1).
+	// Quota is how many WorkSpaces an account may have in a Region; default 1000 (Amazon's is 1).
 	Quota int
+	// Maintenance lets Amazon start the stopped AutoStop WorkSpaces once a month, as it does to update them, in
+	// directories that have maintenance mode. Default off.
+	Maintenance bool
 	// HourRule says how the bill counts an AutoStop WorkSpace's hours; default ClockHour.
 	HourRule HourRule
 	// RefundAtTermination makes the bill give back the rest of a terminated WorkSpace's month. Amazon does not say
@@ -59,10 +65,13 @@ type Config struct {
 // Emulator is the emulated service: an http.Handler for Amazon's operations at / and an admin API below /_emu/.
 // It is safe for concurrent use.
 type Emulator struct {
-	speed float64
-	now   func() time.Time
-	quota int
-	log   *slog.Logger
+	speed       float64
+	now         func() time.Time
+	quota       int
+	maintenance bool
+	// migrationFails, when set, says which migrations fail without a word. It is called under mu.
+	migrationFails func(user string) bool
+	log            *slog.Logger
 	// What is not known of Amazon's bill; see Config.
 	hourRule HourRule
 	refund   bool
@@ -106,15 +115,16 @@ func New(cfg Config) (*Emulator, error) {
 		cfg.Logger = slog.Default()
 	}
 	e := &Emulator{
-		speed:    cfg.Speed,
-		now:      func() time.Time { return cfg.Now().UTC().Round(0) },
-		quota:    cfg.Quota,
-		log:      cfg.Logger,
-		hourRule: cfg.HourRule,
-		refund:   cfg.RefundAtTermination,
-		faults:   &faults{},
-		seen:     newRequestLog(requestLogSize),
-		world:    newWorld(),
+		speed:       cfg.Speed,
+		now:         func() time.Time { return cfg.Now().UTC().Round(0) },
+		quota:       cfg.Quota,
+		maintenance: cfg.Maintenance,
+		log:         cfg.Logger,
+		hourRule:    cfg.HourRule,
+		refund:      cfg.RefundAtTermination,
+		faults:      &faults{},
+		seen:        newRequestLog(requestLogSize),
+		world:       newWorld(),
 	}
 	e.admin = e.adminRoutes()
 
@@ -145,6 +155,7 @@ func (e *Emulator) start(directories []Directory) error {
 		}
 	}
 	e.world.forget(e.now())
+	e.settleMaintenance(e.now())
 	if e.journal == nil {
 		return nil
 	}

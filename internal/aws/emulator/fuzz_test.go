@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -16,24 +17,28 @@ import (
 // FuzzRequest sends anything to every operation: it must not panic, must answer JSON, and must not
 // answer that something is wrong inside.
 func FuzzRequest(f *testing.F) {
-	ops := []string{
-		"CreateWorkspaces", "DescribeWorkspaces", "StartWorkspaces", "StopWorkspaces", "RebootWorkspaces",
-		"TerminateWorkspaces", "ModifyWorkspaceProperties", "DescribeWorkspaceBundles", "DescribeWorkspaceDirectories",
-		"DescribeWorkspacesConnectionStatus", "CreateTags", "DescribeTags", "DeleteTags", "NoSuchOperation",
-	}
+	ops := append(emulator.Operations(), "NoSuchOperation")
+	seed := func(op, body string) { f.Add(slices.Index(ops, op), body) }
 	for i := range ops {
 		f.Add(i, `{}`)
 		f.Add(i, `{"NextToken":"AAAAAAAAAAAAAAAAAAAAAA","Limit":1}`)
 		f.Add(i, `null`)
 	}
-	f.Add(0, `{"Workspaces":[{"DirectoryId":"d-926722edaf","UserName":"alice","BundleId":"wsb-v26vg2847","Tags":[{"Key":"a"}],`+
+	seed("CreateWorkspaces", `{"Workspaces":[{"DirectoryId":"d-926722edaf","UserName":"alice","BundleId":"wsb-v26vg2847","Tags":[{"Key":"a"}],`+
 		`"WorkspaceProperties":{"RunningMode":"AUTO_STOP","RunningModeAutoStopTimeoutInMinutes":2147483647,"Protocols":["WSP"],"GlobalAccelerator":{"Mode":"DISABLED"}}}]}`)
-	f.Add(1, `{"WorkspaceIds":["ws-123456789"],"Limit":25}`)
-	f.Add(1, `{"Limit":1e1}`)
-	f.Add(2, `{"StartWorkspaceRequests":[{}]}`)
-	f.Add(5, `{"TerminateWorkspaceRequests":[{"WorkspaceId":"ws-123456789"}]}`)
-	f.Add(6, `{"WorkspaceId":"ws-123456789","WorkspaceProperties":{"RootVolumeSizeGib":-1}}`)
-	f.Add(10, "{\"ResourceId\":\"\xff\",\"Tags\":[]}")
+	seed("DescribeWorkspaces", `{"WorkspaceIds":["ws-123456789"],"Limit":25}`)
+	seed("DescribeWorkspaces", `{"Limit":1e1}`)
+	seed("StartWorkspaces", `{"StartWorkspaceRequests":[{}]}`)
+	seed("TerminateWorkspaces", `{"TerminateWorkspaceRequests":[{"WorkspaceId":"ws-123456789"}]}`)
+	seed("ModifyWorkspaceProperties", `{"WorkspaceId":"ws-123456789","WorkspaceProperties":{"RootVolumeSizeGib":-1}}`)
+	seed("CreateTags", "{\"ResourceId\":\"\xff\",\"Tags\":[]}")
+	for _, op := range emulator.Operations() { // an input of every member, of which some will be meant for what is there
+		for _, c := range checksOf(op, map[string]any{"DirectoryId": directory, "BundleId": standard}) {
+			if c.wantType == "" {
+				seed(op, encode(f, c.input))
+			}
+		}
+	}
 	emu, err := emulator.New(emulator.Config{
 		Directories: []emulator.Directory{{ID: directory, Users: []string{emulator.AnyUser}}},
 		Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),

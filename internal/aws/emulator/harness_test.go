@@ -96,8 +96,15 @@ func (b *bench) serve() {
 	b.t.Cleanup(b.close)
 }
 
+// close also sees to it that no operation answered an error that Amazon does not have for it: every test is one
+// of that, too.
 func (b *bench) close() {
 	b.server.Close()
+	for _, o := range b.emu.Outcomes() {
+		if !readModel().mayAnswer(o.Op, o.Outcome) {
+			b.t.Errorf("%s answered %s, which its model does not have", o.Op, o.Outcome)
+		}
+	}
 	if err := b.emu.Close(); err != nil && !errors.Is(err, os.ErrClosed) { // a crashed one has nothing to close
 		b.t.Error(err)
 	}
@@ -223,6 +230,7 @@ func (b *bench) describe(id string) *types.Workspace {
 type adminWorkspace struct {
 	ID, Region, User, State, Next string
 	Since, Visible, Created       time.Time
+	ImageID                       string    `json:"image_id"`
 	NextAt                        time.Time `json:"next_at"`
 	ChangedAt                     time.Time `json:"changed_at"`
 	Connected                     bool

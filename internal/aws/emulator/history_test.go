@@ -111,7 +111,8 @@ func TestTheHistoryTellsWhatNobodyAskedFor(t *testing.T) {
 func TestTheHistoryTellsOfChangesOfSizeWhenTheyTakeEffect(t *testing.T) {
 	b := newBench(t)
 	id := b.available(request("alice", alwaysOn))
-	asked := b.clock.Now()
+	available := b.clock.Now()
+	b.clock.advance(6 * time.Hour)
 	if _, err := b.client().ModifyWorkspaceProperties(t.Context(), &workspaces.ModifyWorkspacePropertiesInput{
 		WorkspaceId: &id, WorkspaceProperties: &types.WorkspaceProperties{ComputeTypeName: types.ComputePerformance},
 	}); err != nil {
@@ -123,9 +124,15 @@ func TestTheHistoryTellsOfChangesOfSizeWhenTheyTakeEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := b.history(id).Intervals[1:]
+	if len(got) != 4 {
+		t.Fatalf("%+v", got)
+	}
+	rebooted := got[2].From
+	wantAbout(t, "rebooting", rebooted.Sub(done), 4*time.Minute)
 	want := []interval{
-		{From: asked, To: done, State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "STANDARD", UserGiB: 50},
-		{From: done, To: b.clock.Now(), State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50},
+		{From: available, To: done, State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "STANDARD", UserGiB: 50},
+		{From: done, To: rebooted, State: "REBOOTING", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50},
+		{From: rebooted, To: b.clock.Now(), State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50},
 		{From: b.clock.Now(), State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50, Tags: map[string]string{"a": "b"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -55,7 +55,7 @@ func (c *call) openToken(token string) (int64, bool) {
 func (c *call) tokenSeal(position int64) uint64 {
 	filter := map[string]any{}
 	for name, value := range c.input {
-		if name != "NextToken" && name != "Limit" {
+		if name != "NextToken" && name != "Limit" && name != "MaxResults" {
 			filter[name] = value
 		}
 	}

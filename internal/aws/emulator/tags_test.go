@@ -3,6 +3,7 @@ package emulator_test
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -84,5 +85,35 @@ func TestTagsOfNothingAreNotFound(t *testing.T) {
 	_, err = b.client().DeleteTags(t.Context(), &workspaces.DeleteTagsInput{ResourceId: none, TagKeys: []string{"a"}})
 	if e := (*types.ResourceNotFoundException)(nil); !errors.As(err, &e) {
 		t.Errorf("delete: %v", err)
+	}
+}
+
+// Every kind of resource that has tags.
+func TestWhatHasTags(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	b := newBench(t, stateFile(path))
+	for kind, id := range map[string]string{
+		"WorkSpace": b.one(request("alice")),
+		"directory": directory,
+		"IP group":  b.ipGroup("office"),
+	} {
+		if got := b.tags(id); len(got) != 0 {
+			t.Errorf("%s: tags before: %v", kind, got)
+		}
+		must(b.client().CreateTags(t.Context(), &workspaces.CreateTagsInput{ResourceId: &id, Tags: []types.Tag{tag("kind", kind), tag("x", "y")}}))
+		must(b.client().DeleteTags(t.Context(), &workspaces.DeleteTagsInput{ResourceId: &id, TagKeys: []string{"x"}}))
+		if diff := cmp.Diff(map[string]string{"kind": kind}, b.tags(id)); diff != "" {
+			t.Errorf("%s: %s", kind, diff)
+		}
+	}
+	tagged := must(b.client().CreateIpGroup(t.Context(), &workspaces.CreateIpGroupInput{GroupName: aws.String("born with tags"), Tags: []types.Tag{tag("a", "b")}})).GroupId
+	before := b.emu.State()
+	b.emu.Crash()
+	again := newBench(t, stateFile(path))
+	if diff := cmp.Diff(string(before), string(again.emu.State())); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "b"}, again.tags(*tagged)); diff != "" {
+		t.Error(diff)
 	}
 }

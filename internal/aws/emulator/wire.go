@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ const (
 // call is one request of Amazon's API on its way through.
 type call struct {
 	op           string // "" while it is not known
-	region       string
+	region       string // with the account, see placeOf
 	requestID    string
 	invocationID string // one per call of an SDK's method, the same for each of its attempts; may be ""
 	attempt      int    // from 1; 0 when the client does not say
@@ -47,7 +46,7 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := &call{
-		region:       regionOf(r),
+		region:       placeFrom(r),
 		requestID:    requestID,
 		invocationID: r.Header.Get("Amz-Sdk-Invocation-Id"),
 		attempt:      attemptOf(r),
@@ -218,16 +217,6 @@ func dropConnection(w http.ResponseWriter) {
 		}
 	}
 	panic(http.ErrAbortHandler) // what net/http offers where there is no connection to take, as in HTTP/2
-}
-
-// credential is the start of a SigV4 Authorization header, up to the Region. Signatures are not checked.
-var credential = regexp.MustCompile(`^AWS4-[A-Z0-9-]+ Credential=[^/,\s]+/\d{8}/([a-z0-9-]{1,32})/`)
-
-func regionOf(r *http.Request) string {
-	if m := credential.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
-		return m[1]
-	}
-	return defaultRegion
 }
 
 // attemptOf reads "attempt=2; max=3".

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,16 +22,58 @@ type record interface {
 var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
+	"ip_group":  func() record { return new(ipGroup) },
 	"workspace": func() record { return new(workspace) },
+	"bundle":    func() record { return new(bundle) },
+	"image":     func() record { return new(image) },
+	"together":  func() record { return new(together) },
 	"history":   func() record { return new(history) },
 	"load":      func() record { return new(load) },
 	"prices":    func() record { return new(priceBook) },
 }
 
-// world is everything that exists, in every Region.
+// together are records that are true all at once or, whatever a crash cuts off, not at all: one line.
+type together []record
+
+func (together) kind() string { return "together" }
+func (together) key() string  { return "" }
+
+// MarshalJSON writes them as lines of a journal.
+func (t together) MarshalJSON() ([]byte, error) {
+	lines := make([]journalLine, 0, len(t))
+	for _, r := range t {
+		value, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, journalLine{Kind: r.kind(), Value: value})
+	}
+	return json.Marshal(lines)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *together) UnmarshalJSON(b []byte) error {
+	var lines []journalLine
+	if err := json.Unmarshal(b, &lines); err != nil {
+		return err
+	}
+	for _, l := range lines {
+		r, err := readRecord(l.Kind, l.Value)
+		if err != nil {
+			return err
+		}
+		*t = append(*t, r)
+	}
+	return nil
+}
+
+// world is everything that exists, in every account and Region.
 type world struct {
 	directories map[string]*directory
 	users       map[string]*directoryUser // by userKey
+	bundles     map[string]*bundle        // the account's own
+	images      map[string]*image
+	ipGroups    map[string]*ipGroup
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
@@ -44,6 +87,9 @@ func newWorld() *world {
 	return &world{
 		directories: map[string]*directory{},
 		users:       map[string]*directoryUser{},
+		bundles:     map[string]*bundle{},
+		images:      map[string]*image{},
+		ipGroups:    map[string]*ipGroup{},
 		workspaces:  map[string]*workspace{},
 		histories:   map[string]*history{},
 		loads:       map[string]*load{},
@@ -52,16 +98,24 @@ func newWorld() *world {
 
 // load takes one line of the journal.
 func (w *world) load(kind string, value json.RawMessage) error {
-	blank, ok := recordKinds[kind]
-	if !ok {
-		return fmt.Errorf("unknown kind of record %q", kind)
-	}
-	r := blank()
-	if err := json.Unmarshal(value, r); err != nil {
-		return fmt.Errorf("record of kind %s: %w", kind, err)
+	r, err := readRecord(kind, value)
+	if err != nil {
+		return err
 	}
 	w.install(r)
 	return nil
+}
+
+func readRecord(kind string, value json.RawMessage) (record, error) {
+	blank, ok := recordKinds[kind]
+	if !ok {
+		return nil, fmt.Errorf("unknown kind of record %q", kind)
+	}
+	r := blank()
+	if err := json.Unmarshal(value, r); err != nil {
+		return nil, fmt.Errorf("record of kind %s: %w", kind, err)
+	}
+	return r, nil
 }
 
 // install makes r what is known under its key.
@@ -72,6 +126,12 @@ func (w *world) install(r record) {
 		w.seq = max(w.seq, r.Seq)
 	case *directoryUser:
 		w.users[r.key()] = r
+	case *ipGroup:
+		w.ipGroups[r.ID] = r
+		if r.Deleted {
+			delete(w.ipGroups, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
 	case *workspace:
 		at, known := slices.BinarySearchFunc(w.order, r.Seq, func(o *workspace, seq int64) int { return cmp.Compare(o.Seq, seq) })
 		if known {
@@ -81,6 +141,22 @@ func (w *world) install(r record) {
 		}
 		w.remember(w.workspaces[r.ID], r)
 		w.workspaces[r.ID] = r
+		w.seq = max(w.seq, r.Seq)
+	case *together:
+		for _, one := range *r {
+			w.install(one)
+		}
+	case *bundle:
+		w.bundles[r.ID] = r
+		if r.Deleted {
+			delete(w.bundles, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
+	case *image:
+		w.images[r.ID] = r
+		if r.Deleted {
+			delete(w.images, r.ID)
+		}
 		w.seq = max(w.seq, r.Seq)
 	case *history:
 		w.histories[r.ID] = r
@@ -122,10 +198,25 @@ func (w *world) records() []record {
 	for _, u := range users {
 		all = append(all, u)
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.images)) {
+		all = append(all, w.images[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.bundles)) {
+		all = append(all, w.bundles[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.ipGroups)) {
+		all = append(all, w.ipGroups[id])
+	}
 	for _, o := range w.order {
 		all = append(all, o)
 	}
 	return append(all, w.historyRecords()...)
+}
+
+// has reports whether something has the id.
+func (w *world) has(id string) bool {
+	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.directories[id] != nil ||
+		w.bundles[id] != nil || amazonBundles[id] != nil || w.images[id] != nil || amazonsImage(id)
 }
 
 func (w *world) sortedDirectories() []*directory {
@@ -164,6 +255,10 @@ func (w *world) merge(d Directory) ([]record, error) {
 	if !model.shape("DirectoryId").matches(d.ID) {
 		return nil, fmt.Errorf("directory id %q is not like d-926722edaf", d.ID)
 	}
+	if d.Account != "" && !accountID.MatchString(d.Account) {
+		return nil, fmt.Errorf("directory %s: account %q is not twelve digits", d.ID, d.Account)
+	}
+	place := placeOf(cmp.Or(d.Account, account), d.Region)
 	if len(d.SubnetIDs) > 2 {
 		return nil, fmt.Errorf("directory %s has %d subnets; Amazon takes two", d.ID, len(d.SubnetIDs))
 	}
@@ -171,10 +266,10 @@ func (w *world) merge(d Directory) ([]record, error) {
 	known, ok := w.directories[d.ID]
 	switch {
 	case !ok:
-		known = newDirectory(d, w.seq+1)
+		known = newDirectory(d, place, w.seq+1)
 		records = append(records, known)
-	case known.Region != d.Region:
-		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, d.Region)
+	case known.Region != place:
+		return nil, fmt.Errorf("directory %s is in %s and cannot move to %s", d.ID, known.Region, place)
 	}
 	users, err := w.newUsers(known, d.Users)
 	if err != nil {
