@@ -1,9 +1,12 @@
 package emulator_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,6 +239,42 @@ func TestTheConnectionStatusIsTheHistorys(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Whoever reads the past keeps what was found, whatever is done meanwhile.
+func TestThePastIsReadWhileItIsMade(t *testing.T) {
+	b := newBench(t)
+	id := b.available(request("alice", alwaysOn))
+	var readers sync.WaitGroup
+	done := make(chan struct{})
+	for _, path := range []string{"/_emu/workspaces/" + id + "/history", "/_emu/bill?month=2026-03"} {
+		readers.Go(func() {
+			for reading := true; reading; {
+				select {
+				case <-done:
+					reading = false // after one more
+				default:
+				}
+				w := httptest.NewRecorder()
+				b.emu.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+				if w.Code != http.StatusOK || !json.Valid(w.Body.Bytes()) {
+					t.Errorf("%s: %d %s", path, w.Code, w.Body)
+				}
+			}
+		})
+	}
+	b.clock.advance(time.Minute)
+	for range 200 {
+		b.act(id, "connect")
+		b.clock.advance(time.Minute)
+		b.act(id, "disconnect")
+		b.clock.advance(time.Minute)
+	}
+	close(done)
+	readers.Wait()
+	if got := b.history(id).states(); len(got) != 2+400 { // PENDING, AVAILABLE
+		t.Errorf("%d intervals", len(got))
 	}
 }
 
