@@ -116,7 +116,7 @@ type biller struct {
 // (rules 3, 4 and 5). The meter runs from AVAILABLE to STOPPING; neither STARTING nor STOPPING is charged.
 var metered = map[string]bool{
 	stateAvailable: true, stateImpaired: true, stateUnhealthy: true, stateRebooting: true,
-	"REBUILDING": true, "RESTORING": true, "MAINTENANCE": true, "ADMIN_MAINTENANCE": true, "UPDATING": true,
+	stateRebuilding: true, stateRestoring: true, stateMaintenance: true, stateAdmin: true,
 }
 
 // life is a WorkSpace's as far as a bill goes.
@@ -245,7 +245,7 @@ func (b *biller) fees(l *life, mode string, pieces []piece) {
 	month := int64(b.until.Sub(b.from))
 	for _, p := range pieces {
 		part := int64(p.until.Sub(p.from))
-		rate := b.prices.fee(l.Region, p.terms, func(p *price) *dollars {
+		rate := b.prices.fee(regionOf(l.Region), p.terms, func(p *price) *dollars {
 			if mode == alwaysOn {
 				return p.AlwaysOnMonth
 			}
@@ -267,7 +267,7 @@ func (b *biller) hours(l *life, from, until time.Time) {
 	each := func(t time.Time, is *terms) {
 		line, ok := lines[is]
 		if !ok {
-			rate := b.prices.hour(l.Region, is)
+			rate := b.prices.hour(regionOf(l.Region), is)
 			line = b.line(l, is, autoStop, "Hour", rate)
 			line.Amount, line.Cost = "1", rate // rule 6
 			lines[is] = line
@@ -342,10 +342,11 @@ func startOfMonth(t time.Time) time.Time {
 
 // line is what a line of a WorkSpace says, whenever it was. A rate of nil is one that has no price.
 func (b *biller) line(l *life, is *terms, mode, unit string, rate *dollars) billLine {
+	region := regionOf(l.Region)
 	line := billLine{
-		Account: account, Product: "AmazonWorkSpaces", Region: l.Region,
-		Resource:  "arn:aws:workspaces:" + l.Region + ":" + account + ":workspace/" + l.ID,
-		UsageType: usageType(l.Region, is, mode, unit), Operation: operationOf[mode], Unit: unit, Tags: is.Tags,
+		Account: accountOf(l.Region), Product: "AmazonWorkSpaces", Region: region,
+		Resource:  "arn:aws:workspaces:" + region + ":" + accountOf(l.Region) + ":workspace/" + l.ID,
+		UsageType: usageType(region, is, mode, unit), Operation: operationOf[mode], Unit: unit, Tags: is.Tags,
 	}
 	if line.Tags == nil {
 		line.Tags = map[string]string{}
@@ -357,7 +358,7 @@ func (b *biller) line(l *life, is *terms, mode, unit string, rate *dollars) bill
 	case unit == "Month":
 		per = "/month-Hourly"
 	}
-	what := productOf(l.Region, is)
+	what := productOf(region, is)
 	volumes := fmt.Sprintf("Root:%d GB,User:%d GB", is.RootGiB, is.UserGiB)
 	amount := noPrice
 	if rate == nil {
@@ -431,7 +432,7 @@ func (b *biller) bill() *bill {
 	if out.Lines == nil {
 		out.Lines = []billLine{}
 	}
-	regions := map[string]dollars{}
+	places := map[string]dollars{}
 	for _, line := range b.lines {
 		if n := len(out.Workspaces); n == 0 || out.Workspaces[n-1].Resource != line.Resource {
 			out.Workspaces = append(out.Workspaces, resourceTotal{Resource: line.Resource})
@@ -441,11 +442,11 @@ func (b *biller) bill() *bill {
 			cost = *line.Cost
 		}
 		out.Workspaces[len(out.Workspaces)-1].Total += cost
-		regions[line.Region] += cost
+		places[placeOf(line.Account, line.Region)] += cost
 		out.Total += cost
 	}
-	for _, region := range slices.Sorted(maps.Keys(regions)) {
-		out.Accounts = append(out.Accounts, accountTotal{account, region, regions[region]})
+	for _, place := range slices.Sorted(maps.Keys(places)) {
+		out.Accounts = append(out.Accounts, accountTotal{accountOf(place), regionOf(place), places[place]})
 	}
 	for _, what := range slices.Sorted(maps.Keys(b.unknown)) {
 		out.Errors = append(out.Errors, fmt.Sprintf("%s: %d lines", what, b.unknown[what]))

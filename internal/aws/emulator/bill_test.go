@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces/types"
 	"github.com/google/go-cmp/cmp"
@@ -20,10 +21,13 @@ import (
 )
 
 type bill struct {
-	Total      string
-	Complete   bool
-	Errors     []string
-	Accounts   []struct{ Region, Total string }
+	Total    string
+	Complete bool
+	Errors   []string
+	Accounts []struct {
+		Account       string `json:"usage_account_id"`
+		Region, Total string
+	}
 	Workspaces []struct {
 		Resource string `json:"resource_id"`
 		Total    string
@@ -632,5 +636,83 @@ func TestASwitchOverTheAPIIsBilled(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"1 " + always + " = 35"}, b.bill("month=2026-04").summary()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Rule 5 on the real path: nobody touches it, and Amazon's monthly maintenance is on the bill all the same.
+func TestMaintenanceIsBilled(t *testing.T) {
+	b := newBench(t, maintained)
+	id := b.available(request("alice"))
+	b.clock.set(time.Date(2026, time.April, 2, 0, 0, 0, 0, time.UTC)) // March's is from the 16th to the 30th
+	want := map[time.Time]bool{}
+	for _, i := range b.history(id).Intervals {
+		if i.State == "MAINTENANCE" {
+			for hour := i.From.Truncate(time.Hour); hour.Before(i.To); hour = hour.Add(time.Hour) {
+				want[hour] = true
+			}
+		}
+	}
+	got := map[time.Time]bool{}
+	for _, l := range b.bill("month=2026-03").Lines {
+		if l.Unit == "Hour" && l.Start.Day() > 2 { // on the day of its creation it ran by itself
+			got[l.Start] = true
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+		t.Error(want, diff)
+	}
+}
+
+// Rule 14 on the real path. March has 744 hours; what is not prorated to the source's end comes to more than 35.
+func TestAMigrationIsBilledOnBothSides(t *testing.T) {
+	b := newBench(t)
+	id := b.available(request("alice", alwaysOn))
+	b.clock.set(time.Date(2026, time.March, 16, 0, 0, 0, 0, time.UTC))
+	target, code := b.migrate(id, power)
+	wantCode(t, "migrate", code, "")
+	b.pass(target, "AVAILABLE")
+	ended := b.clock.Now()
+	b.clock.set(time.Date(2026, time.April, 2, 0, 0, 0, 0, time.UTC))
+	got := b.bill("month=2026-03")
+	if len(got.Lines) != 2 || !got.Lines[0].End.Equal(ended) || !strings.HasSuffix(got.Lines[0].Resource, id) {
+		t.Fatalf("ended %v: %+v", ended, got.Lines)
+	}
+	// 78 × 384/744 = 40.2580645161…
+	if l := got.Lines[1]; !strings.HasSuffix(l.Resource, target) || *l.Cost != "40.258064516" {
+		t.Errorf("%+v %s", l, *l.Cost)
+	}
+	if diff := cmp.Diff([]string{"1 Month of AW-HW-4 at 78 = 78"}, b.bill("month=2026-04").summary()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAccountsHaveTheirOwnBillAndMetrics(t *testing.T) {
+	const theirs = "d-96670a1b2c"
+	b := newBench(t, func(c *emulator.Config) {
+		c.Directories = append(c.Directories, emulator.Directory{ID: theirs, Region: "eu-west-1", Account: otherAccount, Users: []string{"alice"}})
+	})
+	ours := b.available(request("alice", alwaysOn))
+	if _, err := b.client(inRegion("eu-west-1"), withKey(otherAccount)).CreateWorkspaces(t.Context(), &workspaces.CreateWorkspacesInput{
+		Workspaces: []types.WorkspaceRequest{request("alice", alwaysOn, func(r *types.WorkspaceRequest) { r.DirectoryId = aws.String(theirs) })},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.set(time.Date(2026, time.April, 2, 0, 0, 0, 0, time.UTC))
+	got := b.bill("month=2026-04")
+	if len(got.Lines) != 2 || len(got.Accounts) != 2 || got.Total != "72" {
+		t.Fatalf("%+v", got)
+	}
+	// Sorted by place: the default account has none in its name, and a digit comes before a letter.
+	if a := got.Accounts; a[0].Account != otherAccount || a[0].Region != "eu-west-1" || a[0].Total != "37" || a[1].Region != "us-east-1" || a[1].Total != "35" {
+		t.Errorf("%+v", a)
+	}
+	for _, l := range got.Lines {
+		if theirs := strings.HasPrefix(l.Resource, "arn:aws:workspaces:eu-west-1:"+otherAccount+":workspace/ws-"); theirs == strings.HasSuffix(l.Resource, ours) {
+			t.Errorf("%+v", l)
+		}
+	}
+	out, err := b.metrics("eu-west-1").ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{})
+	if err != nil || len(out.Metrics) != 0 {
+		t.Errorf("%v: we see the metrics of others: %+v", err, out)
 	}
 }

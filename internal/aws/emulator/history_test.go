@@ -1,9 +1,12 @@
 package emulator_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,7 +114,8 @@ func TestTheHistoryTellsWhatNobodyAskedFor(t *testing.T) {
 func TestTheHistoryTellsOfChangesOfSizeWhenTheyTakeEffect(t *testing.T) {
 	b := newBench(t)
 	id := b.available(request("alice", alwaysOn))
-	asked := b.clock.Now()
+	available := b.clock.Now()
+	b.clock.advance(6 * time.Hour)
 	if _, err := b.client().ModifyWorkspaceProperties(t.Context(), &workspaces.ModifyWorkspacePropertiesInput{
 		WorkspaceId: &id, WorkspaceProperties: &types.WorkspaceProperties{ComputeTypeName: types.ComputePerformance},
 	}); err != nil {
@@ -123,9 +127,15 @@ func TestTheHistoryTellsOfChangesOfSizeWhenTheyTakeEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := b.history(id).Intervals[1:]
+	if len(got) != 4 {
+		t.Fatalf("%+v", got)
+	}
+	rebooted := got[2].From
+	wantAbout(t, "rebooting", rebooted.Sub(done), 4*time.Minute)
 	want := []interval{
-		{From: asked, To: done, State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "STANDARD", UserGiB: 50},
-		{From: done, To: b.clock.Now(), State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50},
+		{From: available, To: done, State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "STANDARD", UserGiB: 50},
+		{From: done, To: rebooted, State: "REBOOTING", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50},
+		{From: rebooted, To: b.clock.Now(), State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50},
 		{From: b.clock.Now(), State: "AVAILABLE", RunningMode: "ALWAYS_ON", Compute: "PERFORMANCE", UserGiB: 50, Tags: map[string]string{"a": "b"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -229,6 +239,42 @@ func TestTheConnectionStatusIsTheHistorys(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Whoever reads the past keeps what was found, whatever is done meanwhile.
+func TestThePastIsReadWhileItIsMade(t *testing.T) {
+	b := newBench(t)
+	id := b.available(request("alice", alwaysOn))
+	var readers sync.WaitGroup
+	done := make(chan struct{})
+	for _, path := range []string{"/_emu/workspaces/" + id + "/history", "/_emu/bill?month=2026-03"} {
+		readers.Go(func() {
+			for reading := true; reading; {
+				select {
+				case <-done:
+					reading = false // after one more
+				default:
+				}
+				w := httptest.NewRecorder()
+				b.emu.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+				if w.Code != http.StatusOK || !json.Valid(w.Body.Bytes()) {
+					t.Errorf("%s: %d %s", path, w.Code, w.Body)
+				}
+			}
+		})
+	}
+	b.clock.advance(time.Minute)
+	for range 200 {
+		b.act(id, "connect")
+		b.clock.advance(time.Minute)
+		b.act(id, "disconnect")
+		b.clock.advance(time.Minute)
+	}
+	close(done)
+	readers.Wait()
+	if got := b.history(id).states(); len(got) != 2+400 { // PENDING, AVAILABLE
+		t.Errorf("%d intervals", len(got))
 	}
 }
 

@@ -18,9 +18,9 @@ import (
 	"github.com/robco-forge/forge/internal/aws/emulator"
 )
 
-// office is an emulator at the end of October 2026: 200 people have come in the morning of every day, gone for
+// workingMonth is an emulator at the end of October 2026: so many people, a multiple of 25, have come in the morning of every day, gone for
 // lunch and come back, and left in the evening.
-func office(tb testing.TB) (*httptest.Server, []string) {
+func workingMonth(tb testing.TB, people int) (*httptest.Server, []string) {
 	tb.Helper()
 	c := &clock{now: time.Date(2026, time.October, 1, 0, 0, 0, 0, time.UTC)}
 	emu, err := emulator.New(emulator.Config{
@@ -34,7 +34,7 @@ func office(tb testing.TB) (*httptest.Server, []string) {
 	tb.Cleanup(server.Close)
 	var ids []string
 	client := sdk(server.URL, func(o *workspaces.Options) { o.HTTPClient = server.Client() })
-	for first := 0; first < 200; first += 25 {
+	for first := 0; first < people; first += 25 {
 		var requests []workspacetypes.WorkspaceRequest
 		for i := range 25 {
 			requests = append(requests, request(fmt.Sprintf("user-%d", first+i)))
@@ -107,7 +107,7 @@ func octobersBill(tb testing.TB, server *httptest.Server) int64 {
 }
 
 func BenchmarkTwoWeeksOfMetrics(b *testing.B) {
-	server, ids := office(b)
+	server, ids := workingMonth(b, 200)
 	for b.Loop() {
 		if n := twoWeeks(b, server, ids); n != 14*24*12*25 {
 			b.Fatal(n)
@@ -116,31 +116,19 @@ func BenchmarkTwoWeeksOfMetrics(b *testing.B) {
 }
 
 func BenchmarkBillOfAMonth(b *testing.B) {
-	server, _ := office(b)
+	server, _ := workingMonth(b, 200)
 	for b.Loop() {
 		octobersBill(b, server)
 	}
 }
 
-// Whoever asks must not have to wait: both take a few hundredths of a second. The bound is a generous one, for
-// a busy machine and the race detector.
-func TestAMonthOf200WorkSpacesIsAnsweredAtOnce(t *testing.T) {
-	server, ids := office(t)
-	began := time.Now()
+func TestAMonthOfAnOffice(t *testing.T) {
+	server, ids := workingMonth(t, 25)
 	if n := twoWeeks(t, server, ids); n != 14*24*12*25 {
 		t.Errorf("%d points", n)
 	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("metrics took %v", took)
-	}
-	// 31 days of 08 to 12 and 14 to 18 o'clock and an hour each: 08–13 and 14–19 are 12 hours a day, 9.75 + 372 × 0.30
-	// less what the first day of October is short of its provisioning.
 	b := &bench{t: t, server: server}
-	began = time.Now()
 	got := b.bill("month=2026-10")
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the bill took %v", took)
-	}
 	if len(got.Workspaces) != len(ids) || !got.Complete {
 		t.Errorf("%d WorkSpaces, errors %v", len(got.Workspaces), got.Errors)
 	}
@@ -151,7 +139,8 @@ func TestAMonthOf200WorkSpacesIsAnsweredAtOnce(t *testing.T) {
 		}
 	}
 	for id, n := range hours {
-		// The first night, from the end of its provisioning at about 00:15 for an hour, is two hours of the clock.
+		// On each of 31 days from 08:10 to 12:10 and from 14:10 to 18:10, and for an hour after each: 08 to 13 and 14 to
+		// 19, twelve hours of the clock. In the first night, from the end of its creation at about 00:15 for an hour: two.
 		if n != 31*12+2 {
 			t.Errorf("%s ran for %d hours", id, n)
 		}

@@ -134,7 +134,7 @@ var metrics = []metric{
 	{"Available", "Count", inState(stateAvailable)},
 	{"Unhealthy", "Count", inState(stateUnhealthy, stateImpaired)},
 	{"Stopped", "Count", inState(stateStopped)},
-	{"Maintenance", "Count", inState("MAINTENANCE")},
+	{"Maintenance", "Count", inState(stateMaintenance)},
 	{"UserConnected", "Count", whileRunning(func(w *window) float64 {
 		if w.connected {
 			return 1
@@ -217,7 +217,7 @@ func counted(events func(*window) int) func(*window) (float64, bool) {
 
 // reporting are the states in which a WorkSpace measures itself.
 var reporting = map[string]bool{
-	stateAvailable: true, stateUnhealthy: true, stateImpaired: true, "MAINTENANCE": true, "ADMIN_MAINTENANCE": true, "UPDATING": true,
+	stateAvailable: true, stateUnhealthy: true, stateImpaired: true, stateMaintenance: true, stateAdmin: true,
 }
 
 // window is what happened to a WorkSpace between two publications: the one data point dated from.
