@@ -43,8 +43,8 @@ func registerDirectory(e *Emulator, c *call, in registerInput) (any, error) {
 	}
 	d.Seq, d.Region = e.world.seq+1, c.region
 	d.RegisteredAt = c.at.Add(registering.of(d.ID, e.speed))
-	records := []record{d}
-	if known == nil {
+	var records []record
+	if known == nil { // before the directory: a crash in between leaves one that nobody has registered
 		records = append(records, &directoryUser{DirectoryID: d.ID, Name: AnyUser})
 	} else {
 		d.Name = known.Name
@@ -53,7 +53,7 @@ func registerDirectory(e *Emulator, c *call, in registerInput) (any, error) {
 		}
 	}
 	d.fill()
-	if err := e.commit(records...); err != nil {
+	if err := e.commit(append(records, d)...); err != nil {
 		return nil, err
 	}
 	return struct{ DirectoryId, State string }{d.ID, d.state(c.at)}, nil
