@@ -25,7 +25,12 @@ func accountOf(place string) string {
 }
 
 // regionOf is the Region of a place.
-func regionOf(place string) string { return place[strings.LastIndexByte(place, '/')+1:] }
+func regionOf(place string) string {
+	if _, region, other := strings.Cut(place, "/"); other {
+		return region
+	}
+	return place
+}
 
 // account is whom the call's resources belong to.
 func (c *call) account() string { return accountOf(c.region) }
@@ -56,9 +61,10 @@ func describeAccount(*Emulator, *call, nothing) (any, error) {
 type describeAccountModificationsInput struct{ NextToken string }
 
 // describeAccountModifications has none to tell of: accounts cannot be modified here.
-func describeAccountModifications(_ *Emulator, _ *call, in describeAccountModificationsInput) (any, error) {
-	if in.NextToken != "" { // of which there are none; the model has no error of the operation's own for it
-		return nil, &apiError{Type: "ValidationException", Message: "The specified NextToken is not valid."}
+func describeAccountModifications(_ *Emulator, c *call, in describeAccountModificationsInput) (any, error) {
+	none, _, err := page(c, []nothing{}, func(nothing) int64 { return 0 }, 0, in.NextToken)
+	if err != nil {
+		return nil, err
 	}
-	return struct{ AccountModifications []nothing }{[]nothing{}}, nil
+	return struct{ AccountModifications []nothing }{none}, nil
 }

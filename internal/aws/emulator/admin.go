@@ -16,6 +16,7 @@ type adminWorkspace struct {
 	DirectoryID string            `json:"directory_id"`
 	User        string            `json:"user"`
 	BundleID    string            `json:"bundle_id"`
+	ImageID     string            `json:"image_id,omitempty"` // what its root volume is made of
 	State       string            `json:"state"`
 	Since       time.Time         `json:"since"`
 	Next        string            `json:"next,omitempty"` // the state that follows if nobody does anything
@@ -35,7 +36,7 @@ type adminWorkspace struct {
 
 func (w *workspace) admin(now time.Time) adminWorkspace {
 	out := adminWorkspace{
-		ID: w.ID, Region: w.Region, DirectoryID: w.DirectoryID, User: w.User, BundleID: w.BundleID,
+		ID: w.ID, Region: w.Region, DirectoryID: w.DirectoryID, User: w.User, BundleID: w.BundleID, ImageID: w.ImageID,
 		State: w.State, Since: w.Since, RunningMode: w.RunningMode, AutoStop: w.AutoStop,
 		Compute: w.Compute, RootGiB: w.RootGiB, UserGiB: w.UserGiB,
 		Connected: w.online(now), Created: w.Created, Visible: w.Visible, Tags: w.Tags,

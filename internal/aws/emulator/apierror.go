@@ -31,12 +31,20 @@ func notFound(id string) error {
 	return &apiError{Type: "ResourceNotFoundException", Message: "The specified resource could not be found.", ResourceID: id}
 }
 
+func accessDenied() error {
+	return &apiError{Type: "AccessDeniedException", Message: "The user is not authorized to access a resource."}
+}
+
 func alreadyExists(message string) error {
 	return &apiError{Type: "ResourceAlreadyExistsException", Message: message}
 }
 
 func associated(message string) error {
 	return &apiError{Type: "ResourceAssociatedException", Message: message}
+}
+
+func unavailable(id string) error {
+	return &apiError{Type: "ResourceUnavailableException", Message: "The specified resource is not available.", ResourceID: id}
 }
 
 func limitExceeded() error {
@@ -49,6 +57,10 @@ func invalidState(message string) error {
 
 func notSupported(message string) error {
 	return &apiError{Type: "OperationNotSupportedException", Message: message, Reason: message}
+}
+
+func inProgress(message string) error {
+	return &apiError{Type: "OperationInProgressException", Message: message}
 }
 
 func internalFailure() *apiError {
@@ -71,22 +83,25 @@ func notEmulated(operation string) error {
 // Why one item of a batch failed. Amazon does not publish these codes. Those for creation have been seen in
 // its answers; the others are made alike.
 const (
-	codeNoDirectory       = "ResourceNotFound.Directory"
-	codeNoUser            = "ResourceNotFound.User"
-	codeNoBundle          = "ResourceNotFound.Bundle"
-	codeNoWorkspace       = "ResourceNotFound.WorkSpace"
-	codeExists            = "ResourceExists.WorkSpace"
-	codeTimeoutAlwaysOn   = "AutoStopTimeoutIsNotApplicableForAnAlwaysOnWorkspace"
-	codeTimeoutManual     = "AutoStopTimeoutIsNotDefaultForManualWorkspace"
-	codeInvalidTimeout    = "InvalidParameterValue.AutoStopTimeout"
-	codeInvalidVolume     = "InvalidParameterValue.VolumeSize"
-	codeInvalidCompute    = "InvalidParameterValue.ComputeType"
-	codeInvalidProtocol   = "InvalidParameterValue.Protocol"
-	codeInvalidSystem     = "InvalidParameterValue.OperatingSystem"
-	codeInvalidEncryption = "InvalidParameterValue.VolumeEncryptionKey"
-	codeInvalidState      = "InvalidResourceState.WorkSpace"
-	codeInvalidMode       = "OperationNotSupported.RunningMode"
-	codeInProgress        = "OperationInProgress.WorkSpace"
+	codeNoDirectory        = "ResourceNotFound.Directory"
+	codeNoUser             = "ResourceNotFound.User"
+	codeNoBundle           = "ResourceNotFound.Bundle"
+	codeNoWorkspace        = "ResourceNotFound.WorkSpace"
+	codeExists             = "ResourceExists.WorkSpace"
+	codeTimeoutAlwaysOn    = "AutoStopTimeoutIsNotApplicableForAnAlwaysOnWorkspace"
+	codeTimeoutManual      = "AutoStopTimeoutIsNotDefaultForManualWorkspace"
+	codeInvalidTimeout     = "InvalidParameterValue.AutoStopTimeout"
+	codeInvalidVolume      = "InvalidParameterValue.VolumeSize"
+	codeInvalidCompute     = "InvalidParameterValue.ComputeType"
+	codeInvalidProtocol    = "InvalidParameterValue.Protocol"
+	codeInvalidSystem      = "InvalidParameterValue.OperatingSystem"
+	codeInvalidAccelerator = "InvalidParameterValue.GlobalAccelerator"
+	codeInvalidEncryption  = "InvalidParameterValue.VolumeEncryptionKey"
+	codeInvalidState       = "InvalidResourceState.WorkSpace"
+	codeInvalidMode        = "OperationNotSupported.RunningMode"
+	codeInProgress         = "OperationInProgress.WorkSpace"
+	codeBundleUnavailable  = "ResourceUnavailable.Bundle"
+	codeNoSnapshot         = "ResourceNotFound.Snapshot"
 )
 
 // refusal is why one item of a batch, or one setting, is not accepted.

@@ -29,14 +29,14 @@ type createItem struct {
 
 // propertiesInput is what may be asked of a WorkSpace; nil and "" are what was not asked.
 type propertiesInput struct {
-	RunningMode                         string            `json:",omitempty"`
-	RunningModeAutoStopTimeoutInMinutes *int              `json:",omitempty"`
-	RootVolumeSizeGib                   *int              `json:",omitempty"`
-	UserVolumeSizeGib                   *int              `json:",omitempty"`
-	ComputeTypeName                     string            `json:",omitempty"`
-	Protocols                           []string          `json:",omitempty"`
-	OperatingSystemName                 string            `json:",omitempty"`
-	GlobalAccelerator                   map[string]string `json:",omitempty"`
+	RunningMode                         string       `json:",omitempty"`
+	RunningModeAutoStopTimeoutInMinutes *int         `json:",omitempty"`
+	RootVolumeSizeGib                   *int         `json:",omitempty"`
+	UserVolumeSizeGib                   *int         `json:",omitempty"`
+	ComputeTypeName                     string       `json:",omitempty"`
+	Protocols                           []string     `json:",omitempty"`
+	OperatingSystemName                 string       `json:",omitempty"`
+	GlobalAccelerator                   *accelerator `json:",omitempty"`
 }
 
 type failedCreate struct {
@@ -86,10 +86,7 @@ func createWorkspaces(e *Emulator, c *call, in createInput) (any, error) {
 		out.PendingRequests = append(out.PendingRequests, w.wire())
 	}
 	if len(made) > 0 && live+len(made) > e.quota {
-		return nil, &apiError{
-			Type:    "ResourceLimitExceededException",
-			Message: "Your resource limits have been exceeded.",
-		}
+		return nil, limitExceeded()
 	}
 	if err := e.commit(made...); err != nil {
 		return nil, err
@@ -106,45 +103,58 @@ func (e *Emulator) newWorkspace(c *call, item createItem) (*workspace, *refusal)
 	if !e.world.hasUser(d.ID, item.UserName) {
 		return nil, &refusal{codeNoUser, "The specified user could not be found in the directory."}
 	}
-	b, ok := findBundle(item.BundleId)
+	b, ok := e.world.bundle(c.region, item.BundleId)
 	if !ok {
 		return nil, &refusal{codeNoBundle, "The specified bundle could not be found in the specified region."}
+	}
+	if !b.available(c.at) {
+		return nil, &refusal{codeBundleUnavailable, "The specified bundle is not available."}
 	}
 	encryptUser, encryptRoot := isTrue(item.UserVolumeEncryptionEnabled), isTrue(item.RootVolumeEncryptionEnabled)
 	if (encryptUser || encryptRoot) != (item.VolumeEncryptionKey != "") {
 		return nil, &refusal{codeInvalidEncryption, "A volume encryption key and the volumes to encrypt must be given together."}
 	}
 
-	id := e.newID("ws-")
-	w := &workspace{
-		ID: id, Region: c.region, DirectoryID: d.ID, User: item.UserName, BundleID: b.id, Name: item.WorkspaceName,
-		SubnetID:      d.SubnetIDs[hash(id, "subnet")%uint64(len(d.SubnetIDs))],
-		IP:            fmt.Sprintf("10.%d.%d.%d", 1+hash(id, "ip")%250, hash(id, "net")%256, 4+hash(id, "host")%250),
-		Computer:      fmt.Sprintf("WSAMZN-%08X", uint32(hash(id, "name"))),
-		EncryptionKey: item.VolumeEncryptionKey, EncryptUser: encryptUser, EncryptRoot: encryptRoot,
-		Created: c.at,
-		Visible: c.at.Add(pace(time.Duration(fraction(id, "visible")*float64(visibilityLag)), e.speed)),
-		ModeAt:  c.at,
-		Speed:   e.speed,
-	}
+	w := e.blankWorkspace(c, d)
+	w.User, w.Name = item.UserName, item.WorkspaceName
+	w.EncryptionKey, w.EncryptUser, w.EncryptRoot = item.VolumeEncryptionKey, encryptUser, encryptRoot
+	w.Tags = tagMap(item.Tags)
 	if no := w.configure(b, item.WorkspaceProperties); no != nil {
 		return nil, no
-	}
-	if len(item.Tags) > 0 {
-		w.Tags = map[string]string{}
-		for _, t := range item.Tags {
-			w.Tags[t.Key] = t.Value
-		}
 	}
 	w.enter(statePending, c.at)
 	return w, nil
 }
 
+// blankWorkspace is a new one in a directory, before anything is said of what it is to be.
+func (e *Emulator) blankWorkspace(c *call, d *directory) *workspace {
+	id := e.newID("ws-")
+	w := &workspace{
+		ID: id, Region: c.region, DirectoryID: d.ID,
+		SubnetID: d.SubnetIDs[hash(id, "subnet")%uint64(len(d.SubnetIDs))],
+		IP:       address(id),
+		Computer: fmt.Sprintf("WSAMZN-%08X", uint32(hash(id, "name"))),
+		Created:  c.at,
+		Visible:  c.at.Add(pace(time.Duration(fraction(id, "visible")*float64(visibilityLag)), e.speed)),
+		ModeAt:   c.at,
+		Speed:    e.speed,
+	}
+	if e.maintains(d) {
+		w.Maintained = c.at
+	}
+	return w
+}
+
+// address is a private one, the same for the same words.
+func address(words ...string) string {
+	return fmt.Sprintf("10.%d.%d.%d", 1+hash(append(words, "ip")...)%250, hash(append(words, "net")...)%256, 4+hash(append(words, "host")...)%250)
+}
+
 // configure sets what the bundle brings and the request changes.
-func (w *workspace) configure(b publicBundle, asked *propertiesInput) *refusal {
-	h := computeTypes[b.compute]
-	w.RunningMode, w.Compute, w.System, w.Protocol = alwaysOn, b.compute, b.system, b.protocol
-	w.RootGiB, w.UserGiB = h.rootGiB, h.userGiB
+func (w *workspace) configure(b *bundle, asked *propertiesInput) *refusal {
+	w.BundleID, w.ImageID = b.ID, b.ImageID
+	w.RunningMode, w.Compute, w.System, w.Protocol = alwaysOn, b.Compute, b.System, b.Protocol
+	w.RootGiB, w.UserGiB = b.RootGiB, b.UserGiB
 	if asked == nil {
 		return nil
 	}
@@ -153,10 +163,10 @@ func (w *workspace) configure(b publicBundle, asked *propertiesInput) *refusal {
 		return no
 	}
 	w.RunningMode, w.AutoStop = mode, minutes
-	if asked.ComputeTypeName != "" && asked.ComputeTypeName != b.compute {
+	if asked.ComputeTypeName != "" && asked.ComputeTypeName != b.Compute {
 		return &refusal{codeInvalidCompute, "The compute type is not the one of the bundle."}
 	}
-	if asked.OperatingSystemName != "" && asked.OperatingSystemName != b.system {
+	if asked.OperatingSystemName != "" && asked.OperatingSystemName != b.System {
 		return &refusal{codeInvalidSystem, "The operating system is not the one of the bundle."}
 	}
 	if asked.RootVolumeSizeGib != nil {
@@ -165,7 +175,7 @@ func (w *workspace) configure(b publicBundle, asked *propertiesInput) *refusal {
 	if asked.UserVolumeSizeGib != nil {
 		w.UserGiB = *asked.UserVolumeSizeGib
 	}
-	if !h.allows(w.RootGiB, w.UserGiB) {
+	if !computeTypes[b.Compute].allows(w.RootGiB, w.UserGiB) {
 		return &refusal{codeInvalidVolume, "The combination of root and user volume sizes is not supported."}
 	}
 	if len(asked.Protocols) > 0 {
@@ -173,6 +183,9 @@ func (w *workspace) configure(b publicBundle, asked *propertiesInput) *refusal {
 			return &refusal{codeInvalidProtocol, "The protocol is not supported by the bundle."}
 		}
 		w.Protocol = asked.Protocols[0]
+	}
+	if asked.GlobalAccelerator != nil {
+		return w.accelerate(*asked.GlobalAccelerator)
 	}
 	return nil
 }
@@ -223,8 +236,8 @@ func (h hardware) allows(root, user int) bool {
 
 // speaks reports whether a WorkSpace of the bundle can use just these protocols: one of PCoIP can use
 // either, one of WSP that only.
-func (b publicBundle) speaks(protocols []string) bool {
-	return len(protocols) == 1 && (b.protocol == "PCOIP" || protocols[0] == b.protocol)
+func (b *bundle) speaks(protocols []string) bool {
+	return len(protocols) == 1 && (b.Protocol == "PCOIP" || protocols[0] == b.Protocol)
 }
 
 // checkTags refuses what Amazon refuses of tags beyond their lengths.

@@ -18,6 +18,8 @@ type wireWorkspace struct {
 	UserVolumeEncryptionEnabled bool   `json:",omitempty"`
 	RootVolumeEncryptionEnabled bool   `json:",omitempty"`
 	WorkspaceName               string `json:",omitempty"`
+	ErrorCode                   string `json:",omitempty"`
+	ErrorMessage                string `json:",omitempty"`
 	WorkspaceProperties         wireProperties
 	ModificationStates          []wireModification
 }
@@ -30,6 +32,7 @@ type wireProperties struct {
 	ComputeTypeName                     string
 	Protocols                           []string
 	OperatingSystemName                 string
+	GlobalAccelerator                   *accelerator `json:",omitempty"`
 }
 
 type wireModification struct{ Resource, State string }
@@ -39,11 +42,12 @@ func (w *workspace) wire() wireWorkspace {
 	out := wireWorkspace{
 		WorkspaceId: w.ID, DirectoryId: w.DirectoryID, UserName: w.User, State: w.State, BundleId: w.BundleID,
 		VolumeEncryptionKey: w.EncryptionKey, UserVolumeEncryptionEnabled: w.EncryptUser, RootVolumeEncryptionEnabled: w.EncryptRoot,
-		WorkspaceName: w.Name,
+		WorkspaceName: w.Name, ErrorCode: w.ErrorCode, ErrorMessage: w.ErrorText,
 		WorkspaceProperties: wireProperties{
 			RunningMode: w.RunningMode, RunningModeAutoStopTimeoutInMinutes: w.AutoStop,
 			RootVolumeSizeGib: w.RootGiB, UserVolumeSizeGib: w.UserGiB, ComputeTypeName: w.Compute,
 			Protocols: []string{w.Protocol}, OperatingSystemName: w.System,
+			GlobalAccelerator: w.Accelerator,
 		},
 		ModificationStates: []wireModification{},
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	Directories []Directory
 	// Quota is how many WorkSpaces an account may have in a Region; default 1000 (Amazon's is 1).
 	Quota int
+	// Maintenance lets Amazon start the stopped AutoStop WorkSpaces once a month, as it does to update them, in
+	// directories that have maintenance mode. Default off.
+	Maintenance bool
 	// Logger hears of what went wrong inside; default slog.Default().
 	Logger *slog.Logger
 }
@@ -57,13 +60,16 @@ type Config struct {
 // Emulator is the emulated service: an http.Handler for Amazon's operations at / and an admin API below /_emu/.
 // It is safe for concurrent use.
 type Emulator struct {
-	speed  float64
-	now    func() time.Time
-	quota  int
-	log    *slog.Logger
-	admin  http.Handler
-	faults *faults
-	seen   *requestLog
+	speed       float64
+	now         func() time.Time
+	quota       int
+	maintenance bool
+	// migrationFails, when set, says which migrations fail without a word. It is called under mu.
+	migrationFails func(user string) bool
+	log            *slog.Logger
+	admin          http.Handler
+	faults         *faults
+	seen           *requestLog
 
 	mu      sync.RWMutex // guards everything below; held for writing while a change is made durable
 	world   *world
@@ -94,13 +100,14 @@ func New(cfg Config) (*Emulator, error) {
 		cfg.Logger = slog.Default()
 	}
 	e := &Emulator{
-		speed:  cfg.Speed,
-		now:    func() time.Time { return cfg.Now().UTC().Round(0) },
-		quota:  cfg.Quota,
-		log:    cfg.Logger,
-		faults: &faults{},
-		seen:   newRequestLog(requestLogSize),
-		world:  newWorld(),
+		speed:       cfg.Speed,
+		now:         func() time.Time { return cfg.Now().UTC().Round(0) },
+		quota:       cfg.Quota,
+		maintenance: cfg.Maintenance,
+		log:         cfg.Logger,
+		faults:      &faults{},
+		seen:        newRequestLog(requestLogSize),
+		world:       newWorld(),
 	}
 	e.admin = e.adminRoutes()
 
@@ -131,6 +138,7 @@ func (e *Emulator) start(directories []Directory) error {
 		}
 	}
 	e.world.forget(e.now())
+	e.settleMaintenance(e.now())
 	if e.journal == nil {
 		return nil
 	}

@@ -69,3 +69,39 @@ func (e *Emulator) BreakDisk(syncs int, stuck bool) {
 	defer e.mu.Unlock()
 	e.journal.f = &brokenDisk{file: e.journal.f, syncs: syncs, stuck: stuck}
 }
+
+// Fail puts a WorkSpace into a state of ill health; the error says why it cannot be.
+func (e *Emulator) Fail(id, state, code, message string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.now()
+	w, _ := e.world.find("", id, now)
+	if no := w.fail(state, code, message, now); no != nil {
+		return no.code
+	}
+	if err := e.commit(&w); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// FailMigrations makes the migrations of these users fail without a word.
+func (e *Emulator) FailMigrations(of func(user string) bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.migrationFails = of
+}
+
+// Lives gives the states a WorkSpace was in, one after the other, up to now.
+func (e *Emulator) Lives(id string) []string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	v := *e.world.workspaces[id]
+	states := []string{v.State}
+	for v.step(e.now()) {
+		if v.State != states[len(states)-1] {
+			states = append(states, v.State)
+		}
+	}
+	return states
+}

@@ -230,6 +230,7 @@ func (b *bench) describe(id string) *types.Workspace {
 type adminWorkspace struct {
 	ID, Region, User, State, Next string
 	Since, Visible, Created       time.Time
+	ImageID                       string    `json:"image_id"`
 	NextAt                        time.Time `json:"next_at"`
 	ChangedAt                     time.Time `json:"changed_at"`
 	Connected                     bool

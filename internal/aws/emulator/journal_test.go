@@ -80,6 +80,33 @@ func TestATornLastLineIsPassedOver(t *testing.T) {
 	}
 }
 
+// A journal of the time before WorkSpaces had images, snapshots and maintenance.
+func TestAnOldStateIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	const old = `{"emulator":"workspaces","version":1,"seq":2}
+{"kind":"directory","value":{"seq":1,"id":"d-926722edaf","region":"us-east-1","name":"corp.example.com","subnet_ids":["subnet-0aaaaaaaaaaaaaaaa","subnet-0bbbbbbbbbbbbbbbb"]}}
+{"kind":"user","value":{"directory_id":"d-926722edaf","name":"alice"}}
+{"kind":"workspace","value":{"seq":2,"id":"ws-123456789","region":"us-east-1","directory_id":"d-926722edaf","user":"alice","bundle_id":"wsb-v26vg2847","subnet_id":"subnet-0aaaaaaaaaaaaaaaa","ip":"10.1.2.3","computer":"WSAMZN-00000001","running_mode":"AUTO_STOP","auto_stop":60,"compute":"STANDARD","root_gib":80,"user_gib":50,"protocol":"WSP","system":"WINDOWS_SERVER_2022","created":"2026-03-01T09:00:00Z","visible":"2026-03-01T09:00:05Z","state":"PENDING","since":"2026-03-01T09:00:00Z","next":"AVAILABLE","next_at":"2026-03-01T09:15:00Z","speed":1,"mode_at":"2026-03-01T09:00:00Z"}}
+`
+	if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, stateFile(path), maintained) // a day later
+	const id = "ws-123456789"
+	b.wantState(id, "STOPPED")
+	if rebuild, restore := b.snapshots(id); !rebuild.Equal(start.Add(-11*time.Hour-30*time.Minute)) || !restore.Equal(rebuild) {
+		t.Errorf("snapshots of %v and %v", rebuild, restore)
+	}
+	wantCode(t, "rebuild", b.rebuild(id), "")
+	b.pass(id, "AVAILABLE")
+	if b.admin(id).ImageID == "" {
+		t.Error("it was rebuilt of no image")
+	}
+	target, code := b.migrate(id, power)
+	wantCode(t, "migrate", code, "")
+	b.pass(target, "AVAILABLE")
+}
+
 func appendTo(t *testing.T, path, text string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)

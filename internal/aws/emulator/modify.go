@@ -32,19 +32,14 @@ func modifyProperties(e *Emulator, c *call, in modifyInput) (any, error) {
 		return nil, invalidParameters("No properties to modify were specified.")
 	}
 	if w.State != stateAvailable && w.State != stateStopped {
-		return nil, &apiError{
-			Type:    "InvalidResourceStateException",
-			Message: "The properties of a WorkSpace cannot be modified in the state " + w.State + ".",
-		}
+		return nil, invalidState("The properties of a WorkSpace cannot be modified in the state " + w.State + ".")
 	}
 	if w.Change != nil {
-		return nil, &apiError{
-			Type:    "OperationInProgressException",
-			Message: "A modification of the WorkSpace is in progress.",
-		}
+		return nil, inProgress("A modification of the WorkSpace is in progress.")
 	}
 	w.Speed = e.speed
-	if err := w.modify(*in.WorkspaceProperties, c.at); err != nil {
+	b, _ := e.world.bundle(w.Region, w.BundleID)
+	if err := w.modify(*in.WorkspaceProperties, b, c.at); err != nil {
 		return nil, err
 	}
 	if err := e.commit(&w); err != nil {
@@ -59,14 +54,15 @@ type propertyClass struct {
 	do    func(asked propertiesInput, now time.Time) error
 }
 
-func (w *workspace) modify(asked propertiesInput, now time.Time) error {
+func (w *workspace) modify(asked propertiesInput, b *bundle, now time.Time) error {
 	classes := []propertyClass{
 		{asked.RunningMode != "" || asked.RunningModeAutoStopTimeoutInMinutes != nil, w.modifyMode},
 		{asked.ComputeTypeName != "", w.modifyCompute},
 		{asked.RootVolumeSizeGib != nil, w.modifyRoot},
 		{asked.UserVolumeSizeGib != nil, w.modifyUser},
-		{len(asked.Protocols) > 0, w.modifyProtocol},
-		{asked.OperatingSystemName != "" || asked.GlobalAccelerator != nil, cannotModify},
+		{len(asked.Protocols) > 0, func(asked propertiesInput, now time.Time) error { return w.modifyProtocol(asked, b, now) }},
+		{asked.GlobalAccelerator != nil, w.modifyAccelerator},
+		{asked.OperatingSystemName != "", cannotModify},
 	}
 	given := slices.DeleteFunc(classes, func(class propertyClass) bool { return !class.given })
 	if len(given) != 1 {
@@ -95,29 +91,48 @@ func (w *workspace) modifyMode(asked propertiesInput, now time.Time) error {
 	return nil
 }
 
+// computeFamilies are the compute types one can change between, from the smallest up.
+var computeFamilies = [][]string{
+	{"VALUE", "STANDARD", "PERFORMANCE", "POWER", "POWERPRO"},
+	{"GRAPHICS_G4DN", "GRAPHICSPRO_G4DN"},
+}
+
 // modifyCompute moves between the general types, or between the two graphics ones; never across.
 func (w *workspace) modifyCompute(asked propertiesInput, now time.Time) error {
-	family := func(name string) string {
-		switch name {
-		case "VALUE", "STANDARD", "PERFORMANCE", "POWER", "POWERPRO":
-			return "general"
-		case "GRAPHICS_G4DN", "GRAPHICSPRO_G4DN":
-			return "graphics"
-		}
-		return name + " is not emulated"
-	}
 	to := asked.ComputeTypeName
 	if to == w.Compute {
 		return invalidParameters("The WorkSpace has the specified compute type already.")
 	}
-	if family(to) != family(w.Compute) {
-		return &apiError{
-			Type:    "UnsupportedWorkspaceConfigurationException",
-			Message: "The compute type cannot be changed from " + w.Compute + " to " + to + ".",
+	var from, target int
+	family := slices.IndexFunc(computeFamilies, func(types []string) bool {
+		from, target = slices.Index(types, w.Compute), slices.Index(types, to)
+		return from >= 0 && target >= 0
+	})
+	if family < 0 {
+		return unsupported("The compute type cannot be changed from " + w.Compute + " to " + to + ".")
+	}
+	if target < from {
+		if w.within(shrinkEvery, w.ComputeDownAt, now) {
+			return invalidState("A smaller compute type can be chosen once in 30 days.")
 		}
+		w.ComputeDownAt = now
+	} else {
+		if w.within(resizeEvery, w.Created, now) || w.within(resizeEvery, w.ComputeUpAt, now) {
+			return invalidState("A larger compute type can be chosen once in 6 hours, for the first time 6 hours after the launch.")
+		}
+		w.ComputeUpAt = now
 	}
 	w.begin(modification{Resource: computeType, Text: to}, changingCompute, now)
 	return nil
+}
+
+// within reports whether less than Amazon's wait has passed since then, which may never have been.
+func (w *workspace) within(wait time.Duration, then, now time.Time) bool {
+	return !then.IsZero() && now.Before(then.Add(pace(wait, w.Speed)))
+}
+
+func unsupported(message string) error {
+	return &apiError{Type: "UnsupportedWorkspaceConfigurationException", Message: message}
 }
 
 func (w *workspace) modifyRoot(asked propertiesInput, now time.Time) error {
@@ -140,23 +155,50 @@ func (w *workspace) grow(resource string, from, to, other int, now time.Time) er
 	if !computeTypes[w.Compute].allows(root, user) {
 		return invalidParameters("The combination of root and user volume sizes is not supported.")
 	}
+	if w.within(resizeEvery, w.Created, now) || w.within(resizeEvery, w.VolumeAt, now) {
+		return invalidState("Volumes can be modified once in 6 hours, for the first time 6 hours after the launch.")
+	}
+	w.VolumeAt = now
 	w.begin(modification{Resource: resource, GiB: to}, changingVolume, now)
 	return nil
 }
 
-func (w *workspace) modifyProtocol(asked propertiesInput, now time.Time) error {
-	b, _ := findBundle(w.BundleID)
+func (w *workspace) modifyProtocol(asked propertiesInput, b *bundle, now time.Time) error {
 	if !b.speaks(asked.Protocols) {
-		return &apiError{
-			Type:    "UnsupportedWorkspaceConfigurationException",
-			Message: "The protocol is not supported by the bundle of the WorkSpace.",
-		}
+		return unsupported("The protocol is not supported by the bundle of the WorkSpace.")
 	}
 	if asked.Protocols[0] == w.Protocol {
 		return invalidParameters("The WorkSpace uses the specified protocol already.")
 	}
 	w.begin(modification{Resource: protocol, Text: asked.Protocols[0]}, changingProtocol, now)
 	return nil
+}
+
+// accelerator is how a WorkSpace uses AWS Global Accelerator, in Amazon's words.
+type accelerator struct {
+	Mode              string
+	PreferredProtocol string `json:",omitempty"`
+}
+
+func (w *workspace) modifyAccelerator(asked propertiesInput, _ time.Time) error {
+	if no := w.accelerate(*asked.GlobalAccelerator); no != nil {
+		return unsupported(no.message)
+	}
+	return nil
+}
+
+// accelerate takes effect at once. Amazon accelerates DCV, which it calls WSP here, only.
+func (w *workspace) accelerate(a accelerator) *refusal {
+	if w.Protocol != "WSP" {
+		return &refusal{codeInvalidAccelerator, "Global Accelerator is supported with the protocol WSP only."}
+	}
+	w.Accelerator = &a
+	return nil
+}
+
+// ofVolume reports whether a modification, if there is one, makes a volume larger.
+func (m *modification) ofVolume() bool {
+	return m != nil && (m.Resource == rootVolume || m.Resource == userVolume)
 }
 
 func (w *workspace) begin(m modification, takes duration, now time.Time) {

@@ -2,6 +2,8 @@ package emulator_test
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -9,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/robco-forge/forge/internal/aws/emulator"
 )
 
 // modify gives the type of the error, "" if there was none.
@@ -76,6 +80,7 @@ func TestAStoppedWorkSpaceMadeAlwaysOnStarts(t *testing.T) {
 func TestSizesChangeInTheBackground(t *testing.T) {
 	b := newBench(t)
 	id := b.available(request("alice", alwaysOn))
+	b.clock.advance(6 * time.Hour)
 	for _, c := range []struct {
 		change   types.WorkspaceProperties
 		resource types.ModificationResourceEnum
@@ -93,7 +98,7 @@ func TestSizesChangeInTheBackground(t *testing.T) {
 			func(p *types.WorkspaceProperties) bool { return *p.UserVolumeSizeGib == 100 },
 		},
 		{
-			types.WorkspaceProperties{RootVolumeSizeGib: aws.Int32(175)},
+			types.WorkspaceProperties{RootVolumeSizeGib: aws.Int32(175)}, // beside a user volume of 100
 			types.ModificationResourceEnumRootVolume, time.Hour,
 			func(p *types.WorkspaceProperties) bool { return *p.RootVolumeSizeGib == 175 },
 		},
@@ -118,6 +123,106 @@ func TestSizesChangeInTheBackground(t *testing.T) {
 		if w := b.describe(id); len(w.ModificationStates) != 0 || !c.done(w.WorkspaceProperties) {
 			t.Errorf("%s: done, but %+v %+v", c.resource, w.ModificationStates, w.WorkspaceProperties)
 		}
+		if c.resource == types.ModificationResourceEnumComputeType {
+			b.wantState(id, "REBOOTING")
+			wantAbout(t, "reboot", b.pass(id, "AVAILABLE"), 4*time.Minute)
+		}
+		b.wantState(id, "AVAILABLE")
+		b.clock.advance(6 * time.Hour)
+	}
+}
+
+func TestAComputeTypeOfAStoppedWorkSpaceChangesWithoutAReboot(t *testing.T) {
+	b := newBench(t)
+	id := b.available(request("alice"))
+	b.clock.advance(6 * time.Hour) // it has stopped by then
+	wantCode(t, "modify", b.modify(id, types.WorkspaceProperties{ComputeTypeName: types.ComputePower}), "")
+	b.clock.set(b.admin(id).ChangedAt)
+	b.wantState(id, "STOPPED")
+	if got := b.describe(id).WorkspaceProperties.ComputeTypeName; got != types.ComputePower {
+		t.Errorf("compute type %s", got)
+	}
+}
+
+func TestSizesCanBeChangedOnlySoOften(t *testing.T) {
+	const soon = "InvalidResourceStateException"
+	compute := func(name types.Compute) types.WorkspaceProperties {
+		return types.WorkspaceProperties{ComputeTypeName: name}
+	}
+	user := func(size int32) types.WorkspaceProperties {
+		return types.WorkspaceProperties{UserVolumeSizeGib: &size}
+	}
+	root := func(size int32) types.WorkspaceProperties {
+		return types.WorkspaceProperties{RootVolumeSizeGib: &size}
+	}
+	const day = 24 * time.Hour
+	type step struct {
+		after time.Duration // the creation
+		p     types.WorkspaceProperties
+		want  string
+	}
+	for name, steps := range map[string][]step{
+		"volumes": {
+			{6*time.Hour - time.Second, user(100), soon},
+			{6 * time.Hour, user(100), ""},
+			{12*time.Hour - time.Second, root(175), soon},
+			{12 * time.Hour, root(175), ""},
+		},
+		"a volume and a compute type do not wait for each other": {
+			{6 * time.Hour, user(100), ""},
+			{8 * time.Hour, compute(types.ComputePower), ""},
+		},
+		"larger": {
+			{6*time.Hour - time.Second, compute(types.ComputePerformance), soon},
+			{6 * time.Hour, compute(types.ComputePerformance), ""},
+			{12*time.Hour - time.Second, compute(types.ComputePower), soon},
+			{12 * time.Hour, compute(types.ComputePower), ""},
+		},
+		"smaller": {
+			{time.Hour, compute(types.ComputeValue), ""}, // needs no six hours
+			{6 * time.Hour, compute(types.ComputePower), ""},
+			{29 * day, compute(types.ComputeStandard), soon},
+			{30*day + time.Hour - time.Second, compute(types.ComputeStandard), soon},
+			{30*day + time.Hour, compute(types.ComputeStandard), ""},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, speed := range []float64{1, 600} {
+				b := newBench(t, func(c *emulator.Config) { c.Speed = speed })
+				id := b.one(request("alice", alwaysOn))
+				created := b.admin(id).Created
+				for _, s := range steps {
+					b.clock.set(created.Add(time.Duration(float64(s.after) / speed)))
+					wantCode(t, fmt.Sprintf("speed %v, after %v", speed, s.after), b.modify(id, s.p), s.want)
+				}
+			}
+		})
+	}
+}
+
+func TestGlobalAccelerator(t *testing.T) {
+	b := newBench(t)
+	id := b.available(request("alice"))
+	if got := b.describe(id).WorkspaceProperties.GlobalAccelerator; got != nil {
+		t.Errorf("nobody asked for %+v", got)
+	}
+	on := &types.GlobalAcceleratorForWorkSpace{Mode: types.AGAModeForWorkSpaceEnumEnabledAuto, PreferredProtocol: types.AGAPreferredProtocolForWorkSpaceTcp}
+	wantCode(t, "on", b.modify(id, types.WorkspaceProperties{GlobalAccelerator: on}), "")
+	got := b.describe(id).WorkspaceProperties.GlobalAccelerator
+	if got == nil || got.Mode != on.Mode || got.PreferredProtocol != on.PreferredProtocol {
+		t.Errorf("%+v", got)
+	}
+	old := b.available(request("bob", func(r *types.WorkspaceRequest) { r.BundleId = aws.String(pcoip) }))
+	wantCode(t, "with PCoIP", b.modify(old, types.WorkspaceProperties{GlobalAccelerator: on}), "UnsupportedWorkspaceConfigurationException")
+	out := b.create(
+		request("carol", func(r *types.WorkspaceRequest) { r.WorkspaceProperties.GlobalAccelerator = on }),
+		request("dave", func(r *types.WorkspaceRequest) {
+			r.BundleId, r.WorkspaceProperties.GlobalAccelerator = aws.String(pcoip), on
+		}),
+	)
+	if len(out.PendingRequests) != 1 || out.PendingRequests[0].WorkspaceProperties.GlobalAccelerator == nil ||
+		len(out.FailedRequests) != 1 || *out.FailedRequests[0].ErrorCode != "InvalidParameterValue.GlobalAccelerator" {
+		t.Errorf("%+v", out)
 	}
 }
 
@@ -134,10 +239,13 @@ func TestTheProtocolOfAPCoIPBundleCanChange(t *testing.T) {
 func TestAStoppedWorkSpaceCannotBeStartedWhileAVolumeGrows(t *testing.T) {
 	b := newBench(t)
 	id := b.available(request("alice"))
+	b.act(id, "connect")
+	b.clock.advance(6 * time.Hour)
 	b.stop(id)
 	b.pass(id, "STOPPED")
 	wantCode(t, "modify", b.modify(id, types.WorkspaceProperties{UserVolumeSizeGib: aws.Int32(100)}), "")
 	wantCode(t, "start", b.start(id), "OperationInProgress.WorkSpace")
+	b.call(http.MethodPost, "/_emu/workspaces/"+id+"/connect", nil, http.StatusConflict, nil)
 	b.clock.set(b.admin(id).ChangedAt)
 	wantCode(t, "start", b.start(id), "")
 }
@@ -146,6 +254,7 @@ func TestModificationsThatAreRefused(t *testing.T) {
 	b := newBench(t)
 	id := b.available(request("alice", alwaysOn))
 	drawing := b.available(request("bob", alwaysOn, func(r *types.WorkspaceRequest) { r.BundleId = aws.String(graphics) }))
+	b.clock.advance(6 * time.Hour)
 	const invalid, unsupported = "InvalidParameterValuesException", "UnsupportedWorkspaceConfigurationException"
 	for name, c := range map[string]struct {
 		id   string

@@ -74,7 +74,7 @@ func (w *workspace) start(now time.Time) *refusal {
 	if w.State != stateStopped {
 		return w.wrongState("started")
 	}
-	if w.Change != nil && (w.Change.Resource == rootVolume || w.Change.Resource == userVolume) {
+	if w.Change.ofVolume() {
 		return &refusal{codeInProgress, "The specified WorkSpace cannot be started while its volumes are being modified."}
 	}
 	w.enter(stateStarting, now)
@@ -108,8 +108,32 @@ func (w *workspace) terminate(now time.Time) *refusal {
 	case stateTerminating, stateTerminated:
 		return nil // on its way already
 	}
+	if w.State == statePending && w.MigratedFrom != "" {
+		return &refusal{codeInProgress, "The specified WorkSpace cannot be terminated while it is being migrated to."}
+	}
 	w.enter(stateTerminating, now)
 	return nil
+}
+
+type modifyStateInput struct{ WorkspaceId, WorkspaceState string }
+
+// modifyState takes a WorkSpace into an administrator's maintenance and out of it. In it nothing is started,
+// stopped, rebooted, rebuilt or restored, nobody logs in, and it does not stop by itself.
+func modifyState(e *Emulator, c *call, in modifyStateInput) (any, error) {
+	w, ok := e.world.find(c.region, in.WorkspaceId, c.at)
+	if !ok {
+		return nil, notFound(in.WorkspaceId)
+	}
+	from := map[string]string{stateAdmin: stateAvailable, stateAvailable: stateAdmin}[in.WorkspaceState]
+	if w.State != from {
+		return nil, invalidState("The WorkSpace cannot be made " + in.WorkspaceState + " in the state " + w.State + ".")
+	}
+	w.Speed = e.speed
+	w.enter(in.WorkspaceState, c.at)
+	if err := e.commit(&w); err != nil {
+		return nil, err
+	}
+	return nothing{}, nil
 }
 
 func (w *workspace) wrongState(what string) *refusal {

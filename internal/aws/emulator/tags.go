@@ -18,6 +18,8 @@ var taggables = []func(w *world, c *call, id string) (tagged, bool){
 	taggedDirectory,
 	taggedIPGroup,
 	taggedAlias,
+	taggedBundle,
+	taggedImage,
 }
 
 // taggable finds what an id of the tag operations means.

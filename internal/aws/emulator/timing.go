@@ -20,6 +20,13 @@ var (
 	starting              = duration{"starting", 90 * time.Second}
 	stopping              = duration{"stopping", 3 * time.Minute}
 	rebooting             = duration{"rebooting", 4 * time.Minute}
+	rebuilding            = duration{"rebuilding", 30 * time.Minute}
+	restoring             = duration{"restoring", 40 * time.Minute}
+	maintaining           = duration{"maintaining", 60 * time.Minute}
+	migrating             = duration{"migrating", 45 * time.Minute}
+	imaging               = duration{"imaging", 30 * time.Minute}
+	bundling              = duration{"bundling", 10 * time.Second}
+	deploying             = duration{"deploying", 20 * time.Minute}
 	terminating           = duration{"terminating", 5 * time.Minute}
 	registering           = duration{"registering", 3 * time.Minute}
 	deregistering         = duration{"deregistering", 2 * time.Minute}
@@ -36,6 +43,15 @@ const (
 	connectionCheck  = 5 * time.Minute
 	// rebootStuck is when Amazon lets a reboot be asked for again.
 	rebootStuck = 20 * time.Minute
+	// A WorkSpace is snapshotted for the first time soon after its creation, and then every twelve hours.
+	firstSnapshot = 30 * time.Minute
+	snapshotEvery = 12 * time.Hour
+	// migrateAge is how old a WorkSpace must be to be migrated.
+	migrateAge = 12 * time.Hour
+	// resizeEvery is how long to wait after the launch, and again between two modifications of the volumes or
+	// two steps up in compute type. A step down can be made once in shrinkEvery.
+	resizeEvery = 6 * time.Hour
+	shrinkEvery = 30 * 24 * time.Hour
 )
 
 // of is how long it takes for the WorkSpace id: the mean ±20 %, always the same for the same WorkSpace.

@@ -15,6 +15,10 @@ const (
 	stateError       = "ERROR"
 	stateRebooting   = "REBOOTING"
 	stateStarting    = "STARTING"
+	stateRebuilding  = "REBUILDING"
+	stateRestoring   = "RESTORING"
+	stateMaintenance = "MAINTENANCE"       // Amazon's own
+	stateAdmin       = "ADMIN_MAINTENANCE" // an administrator's
 	stateStopping    = "STOPPING"
 	stateStopped     = "STOPPED"
 	stateSuspended   = "SUSPENDED"
@@ -39,6 +43,7 @@ type workspace struct {
 	DirectoryID string `json:"directory_id"`
 	User        string `json:"user"` // as it was written at creation
 	BundleID    string `json:"bundle_id"`
+	ImageID     string `json:"image_id,omitempty"` // what its root volume was made of; Amazon does not tell
 	Name        string `json:"name,omitempty"`
 	SubnetID    string `json:"subnet_id"`
 	IP          string `json:"ip"`
@@ -55,6 +60,8 @@ type workspace struct {
 	UserGiB     int    `json:"user_gib"`
 	Protocol    string `json:"protocol"`
 	System      string `json:"system"`
+
+	Accelerator *accelerator `json:"accelerator,omitempty"` // nil: never asked for
 
 	Tags map[string]string `json:"tags,omitempty"`
 
@@ -75,7 +82,24 @@ type workspace struct {
 	ConnectedAt    time.Time `json:"connected_at,omitzero"`    // may lie ahead: a log-in is waiting for the start
 	DisconnectedAt time.Time `json:"disconnected_at,omitzero"` // zero: nobody ever left
 
-	Change *modification `json:"change,omitempty"` // one at a time
+	Change        *modification `json:"change,omitempty"` // one at a time
+	VolumeAt      time.Time     `json:"volume_at,omitzero"`
+	ComputeUpAt   time.Time     `json:"compute_up_at,omitzero"` // when each kind was last asked for
+	ComputeDownAt time.Time     `json:"compute_down_at,omitzero"`
+
+	Apps map[string]association `json:"apps,omitempty"` // by the id of the application
+
+	UserSnapshotAt time.Time `json:"user_snapshot_at,omitzero"` // the newest of the user volume
+	RootSnapshotAt time.Time `json:"root_snapshot_at,omitzero"` // the newest of both volumes
+
+	// Maintained is when Amazon's monthly maintenance began to apply; zero: it does not.
+	Maintained time.Time `json:"maintained,omitzero"`
+
+	MigratedFrom string `json:"migrated_from,omitempty"` // the WorkSpace this one takes the place of
+	MigratedTo   string `json:"migrated_to,omitempty"`   // the WorkSpace that takes its place
+
+	ErrorCode string `json:"error_code,omitempty"` // why it is in ill health
+	ErrorText string `json:"error_text,omitempty"`
 }
 
 // modification is a change of size that Amazon carries out in the background.
@@ -93,25 +117,50 @@ func (w *workspace) key() string { return w.ID }
 // at gives the WorkSpace as it is at now. The copy shares nothing with w that a caller would change.
 func (w *workspace) at(now time.Time) workspace {
 	v := *w
-	for {
-		if v.Change != nil && !now.Before(v.Change.Done) {
-			v.apply(*v.Change)
-			v.Change = nil
-		}
-		next, when := v.upcoming()
-		if next == "" || now.Before(when) {
-			return v
-		}
-		v.enter(next, when)
+	for v.step(now) {
 	}
+	v.snapshot(now)
+	return v
+}
+
+// step takes the WorkSpace over the next thing that happens to it by itself, if that is due at now, and
+// reports whether it was. Between two steps nothing changes but the snapshots.
+func (w *workspace) step(now time.Time) bool {
+	state, when := w.upcoming()
+	if w.Change != nil && (state == "" || !when.Before(w.Change.Done)) {
+		if now.Before(w.Change.Done) {
+			return false
+		}
+		w.finishChange()
+		return true
+	}
+	if state == "" || now.Before(when) {
+		return false
+	}
+	w.snapshot(when)
+	w.enter(state, when)
+	return true
 }
 
 // upcoming is the state that follows by itself if nobody does anything, and when; "" if none does.
 func (w *workspace) upcoming() (string, time.Time) {
-	if w.Next != "" {
-		return w.Next, w.NextAt
+	state, when := w.following()
+	if w.rebootsForChange() && (state == "" || !when.Before(w.Change.Done)) {
+		return stateRebooting, w.Change.Done
 	}
-	if w.State != stateAvailable || w.RunningMode != autoStop || w.Connected {
+	return state, when
+}
+
+// following is upcoming for a WorkSpace that is not being modified.
+func (w *workspace) following() (string, time.Time) {
+	switch {
+	case w.Next != "":
+		return w.Next, w.NextAt
+	case w.RunningMode != autoStop:
+		return "", time.Time{}
+	case w.State == stateStopped && !w.Maintained.IsZero():
+		return stateMaintenance, w.nextMaintenance()
+	case w.State != stateAvailable || w.Connected:
 		return "", time.Time{}
 	}
 	idle := w.AvailableAt
@@ -130,6 +179,7 @@ func (w *workspace) upcoming() (string, time.Time) {
 func (w *workspace) enter(state string, t time.Time) {
 	w.State, w.Since = state, t
 	w.Next, w.NextAt = "", time.Time{}
+	w.ErrorCode, w.ErrorText = "", ""
 	switch state {
 	case stateAvailable:
 		w.AvailableAt = t
@@ -144,6 +194,16 @@ func (w *workspace) enter(state string, t time.Time) {
 	case stateRebooting:
 		w.hangUp(t)
 		w.follow(stateAvailable, rebooting)
+	case stateRebuilding:
+		w.hangUp(t)
+		w.follow(stateAvailable, rebuilding)
+	case stateRestoring:
+		w.hangUp(t)
+		w.follow(stateAvailable, restoring)
+	case stateMaintenance:
+		w.follow(stateStopped, maintaining)
+	case stateAdmin, stateSuspended, stateUnhealthy, stateImpaired, stateError:
+		w.hangUp(t)
 	case stateStopping:
 		w.hangUp(t)
 		w.follow(stateStopped, stopping)
@@ -181,6 +241,43 @@ func (w *workspace) visible(now time.Time) bool {
 // little after the API does. w must be as of now.
 func (w *workspace) released(now time.Time) bool {
 	return w.State == stateAbsent && !now.Before(w.Since.Add(pace(directoryForgets, w.Speed)))
+}
+
+// ill reports whether something is wrong with the WorkSpace that needs somebody to act.
+func (w *workspace) ill() bool {
+	return w.State == stateUnhealthy || w.State == stateImpaired || w.State == stateError
+}
+
+// fail puts the WorkSpace into UNHEALTHY, IMPAIRED or ERROR, for a reason that Describe operations tell.
+// Only one that runs can become unhealthy; anything that is not on its way out can end in ERROR.
+func (w *workspace) fail(state, code, message string, now time.Time) *refusal {
+	switch w.State {
+	case stateTerminating, stateTerminated, stateSuspended:
+		return w.wrongState("made " + state)
+	}
+	if state != stateError && w.State != stateAvailable && !w.ill() {
+		return w.wrongState("made " + state)
+	}
+	w.enter(state, now)
+	w.ErrorCode, w.ErrorText = code, message
+	return nil
+}
+
+// rebootsForChange reports whether the modification under way ends in a reboot: only a new compute type
+// needs one, of a WorkSpace that runs.
+func (w *workspace) rebootsForChange() bool {
+	return w.Change != nil && w.Change.Resource == computeType && w.State == stateAvailable
+}
+
+// finishChange puts the modification into effect.
+func (w *workspace) finishChange() {
+	reboots, done := w.rebootsForChange(), w.Change.Done
+	w.apply(*w.Change)
+	w.Change = nil
+	if reboots {
+		w.snapshot(done)
+		w.enter(stateRebooting, done)
+	}
 }
 
 func (w *workspace) apply(m modification) {

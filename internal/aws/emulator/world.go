@@ -25,12 +25,52 @@ var recordKinds = map[string]func() record{
 	"ip_group":  func() record { return new(ipGroup) },
 	"alias":     func() record { return new(connectionAlias) },
 	"workspace": func() record { return new(workspace) },
+	"bundle":    func() record { return new(bundle) },
+	"image":     func() record { return new(image) },
+	"together":  func() record { return new(together) },
+}
+
+// together are records that are true all at once or, whatever a crash cuts off, not at all: one line.
+type together []record
+
+func (together) kind() string { return "together" }
+func (together) key() string  { return "" }
+
+// MarshalJSON writes them as lines of a journal.
+func (t together) MarshalJSON() ([]byte, error) {
+	lines := make([]journalLine, 0, len(t))
+	for _, r := range t {
+		value, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, journalLine{Kind: r.kind(), Value: value})
+	}
+	return json.Marshal(lines)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *together) UnmarshalJSON(b []byte) error {
+	var lines []journalLine
+	if err := json.Unmarshal(b, &lines); err != nil {
+		return err
+	}
+	for _, l := range lines {
+		r, err := readRecord(l.Kind, l.Value)
+		if err != nil {
+			return err
+		}
+		*t = append(*t, r)
+	}
+	return nil
 }
 
 // world is everything that exists, in every account and Region.
 type world struct {
 	directories map[string]*directory
 	users       map[string]*directoryUser // by userKey
+	bundles     map[string]*bundle        // the account's own
+	images      map[string]*image
 	ipGroups    map[string]*ipGroup
 	aliases     map[string]*connectionAlias
 	workspaces  map[string]*workspace
@@ -42,6 +82,8 @@ func newWorld() *world {
 	return &world{
 		directories: map[string]*directory{},
 		users:       map[string]*directoryUser{},
+		bundles:     map[string]*bundle{},
+		images:      map[string]*image{},
 		ipGroups:    map[string]*ipGroup{},
 		aliases:     map[string]*connectionAlias{},
 		workspaces:  map[string]*workspace{},
@@ -50,16 +92,24 @@ func newWorld() *world {
 
 // load takes one line of the journal.
 func (w *world) load(kind string, value json.RawMessage) error {
-	blank, ok := recordKinds[kind]
-	if !ok {
-		return fmt.Errorf("unknown kind of record %q", kind)
-	}
-	r := blank()
-	if err := json.Unmarshal(value, r); err != nil {
-		return fmt.Errorf("record of kind %s: %w", kind, err)
+	r, err := readRecord(kind, value)
+	if err != nil {
+		return err
 	}
 	w.install(r)
 	return nil
+}
+
+func readRecord(kind string, value json.RawMessage) (record, error) {
+	blank, ok := recordKinds[kind]
+	if !ok {
+		return nil, fmt.Errorf("unknown kind of record %q", kind)
+	}
+	r := blank()
+	if err := json.Unmarshal(value, r); err != nil {
+		return nil, fmt.Errorf("record of kind %s: %w", kind, err)
+	}
+	return r, nil
 }
 
 // install makes r what is known under its key.
@@ -90,6 +140,22 @@ func (w *world) install(r record) {
 			w.order = slices.Insert(w.order, at, r)
 		}
 		w.workspaces[r.ID] = r
+		w.seq = max(w.seq, r.Seq)
+	case *together:
+		for _, one := range *r {
+			w.install(one)
+		}
+	case *bundle:
+		w.bundles[r.ID] = r
+		if r.Deleted {
+			delete(w.bundles, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
+	case *image:
+		w.images[r.ID] = r
+		if r.Deleted {
+			delete(w.images, r.ID)
+		}
 		w.seq = max(w.seq, r.Seq)
 	default:
 		panic(fmt.Sprintf("emulator: record of kind %s is not installed anywhere", r.kind()))
@@ -123,6 +189,12 @@ func (w *world) records() []record {
 	for _, u := range users {
 		all = append(all, u)
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.images)) {
+		all = append(all, w.images[id])
+	}
+	for _, id := range slices.Sorted(maps.Keys(w.bundles)) {
+		all = append(all, w.bundles[id])
+	}
 	for _, id := range slices.Sorted(maps.Keys(w.ipGroups)) {
 		all = append(all, w.ipGroups[id])
 	}
@@ -137,7 +209,8 @@ func (w *world) records() []record {
 
 // has reports whether something has the id.
 func (w *world) has(id string) bool {
-	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.aliases[id] != nil || w.directories[id] != nil
+	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.aliases[id] != nil || w.directories[id] != nil ||
+		w.bundles[id] != nil || amazonBundles[id] != nil || w.images[id] != nil || amazonsImage(id)
 }
 
 func (w *world) sortedDirectories() []*directory {
