@@ -83,7 +83,6 @@ var awsJourneys = map[string][]awsStep{
 	"pages": {
 		{args: "describe-workspace-bundles --owner AMAZON --query length(Bundles)", want: `28`},
 		{do: crowd(30), args: "describe-workspaces --query length(Workspaces)", want: `30`},
-		{args: "describe-workspaces --max-items 12 --page-size 5 --query length(Workspaces)", want: `12`},
 		{args: "describe-workspaces --max-items 12 --page-size 5 --query NextToken", keep: "next"},
 		{
 			args: "describe-workspaces --starting-token {next} --page-size 5 --query Workspaces[].UserName",
@@ -105,6 +104,32 @@ var awsJourneys = map[string][]awsStep{
 		{args: "delete-tags --resource-id {group} --tag-keys floor"},
 		{args: "describe-tags --resource-id {group}", want: `{"TagList":[{"Key":"team","Value":"red"}]}`},
 	},
+	"images and bundles": {
+		{do: desktop, args: "create-workspace-image --name golden --description tools --workspace-id {id} --query ImageId", keep: "image"},
+		{do: after(time.Hour), args: "describe-workspace-images --image-ids {image} --query Images[].[Name,State]", want: `[["golden","AVAILABLE"]]`},
+		{
+			args: "create-workspace-bundle --bundle-name forge/go/v1 --bundle-description tools --image-id {image} --compute-type Name=POWER " +
+				"--root-storage Capacity=175 --user-storage Capacity=100 --query WorkspaceBundle.BundleId",
+			keep: "bundle",
+		},
+		{do: after(time.Hour), args: "describe-workspace-bundles --query Bundles[].[BundleId,State,ComputeType.Name]", want: `[["{bundle}","AVAILABLE","POWER"]]`},
+		{args: "delete-workspace-image --image-id {image}", fails: "ResourceAssociatedException"},
+		{do: after(12 * time.Hour), args: "migrate-workspace --source-workspace-id {id} --bundle-id {bundle} --query SourceWorkspaceId", want: `"{id}"`},
+		{do: after(2 * time.Hour), args: "describe-workspaces --query Workspaces[].BundleId", want: `["{bundle}"]`},
+	},
+	"snapshots": {
+		{
+			do:   desktop,
+			args: "modify-workspace-state --workspace-id {id} --workspace-state ADMIN_MAINTENANCE",
+		},
+		{args: "modify-workspace-state --workspace-id {id} --workspace-state AVAILABLE"},
+		{
+			do:   after(40 * time.Minute),
+			args: "describe-workspace-snapshots --workspace-id {id} --query [length(RebuildSnapshots),length(RestoreSnapshots)]", want: `[1,1]`,
+		},
+		{args: "rebuild-workspaces --rebuild-workspace-requests {id}", want: `{"FailedRequests":[]}`},
+		{do: after(50 * time.Minute), args: "restore-workspace --workspace-id {id}"},
+	},
 	"errors": {
 		{args: "describe-tags --resource-id ws-000000000", fails: "ResourceNotFoundException"},
 		{args: "describe-workspaces --user-name alice", fails: "InvalidParameterValuesException"},
@@ -115,6 +140,9 @@ var awsJourneys = map[string][]awsStep{
 		{args: "list-available-management-cidr-ranges --management-cidr-range-constraint 10.0.0.0/16", fails: "UnknownOperationException"},
 	},
 }
+
+// desktop makes a WorkSpace that is AVAILABLE and keeps its id.
+func desktop(b *bench, kept map[string]string) { kept["id"] = b.available(request("alice")) }
 
 // crowd makes WorkSpaces of users u00, u01 and so on.
 func crowd(n int) func(*bench, map[string]string) {
