@@ -85,13 +85,7 @@ func (e *Emulator) serveCloudWatch(w http.ResponseWriter, r *http.Request, reque
 	}
 	arrived := time.Now()
 	answer, struck, err := e.runCloudWatch(c, w, r)
-	e.seen.add(c, struck, err)
-	if struck != nil && struck.drop {
-		dropConnection(w)
-		return
-	}
-	awaitLatency(r, arrived)
-	e.writeCBOR(w, r, c, answer, err)
+	e.deliver(w, r, c, outcome{struck, err, arrived}, func(w http.ResponseWriter) { e.writeCBOR(w, r, c, answer, err) })
 }
 
 func (e *Emulator) runCloudWatch(c *call, w http.ResponseWriter, r *http.Request) (cbor.Map, *strike, error) {

@@ -76,6 +76,9 @@ func createWorkspaces(e *Emulator, c *call, in createInput) (any, error) {
 		if no == nil && taken[key] {
 			no = &refusal{codeExists, "A WorkSpace already exists for the specified user."}
 		}
+		if no == nil {
+			no = e.faults.refuses(c, w)
+		}
 		if no != nil {
 			out.FailedRequests = append(out.FailedRequests, failedCreate{item, no.code, no.message})
 			continue
@@ -85,7 +88,7 @@ func createWorkspaces(e *Emulator, c *call, in createInput) (any, error) {
 		made = append(made, w)
 		out.PendingRequests = append(out.PendingRequests, w.wire())
 	}
-	if len(made) > 0 && live+len(made) > e.quota {
+	if len(made) > 0 && (live+len(made) > e.quota || e.faults.quotaOver(c, live+len(made))) {
 		return nil, limitExceeded()
 	}
 	if err := e.commit(made...); err != nil {

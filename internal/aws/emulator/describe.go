@@ -69,6 +69,9 @@ func (w *workspace) describe(now time.Time) wireWorkspace {
 		}
 		out.ModificationStates = append(out.ModificationStates, wireModification{w.Change.Resource, state})
 	}
+	if w.FailedChange != "" {
+		out.ModificationStates = append(out.ModificationStates, wireModification{w.FailedChange, "UPDATE_FAILED"})
+	}
 	return out
 }
 

@@ -84,6 +84,7 @@ func (d *directory) key() string { return d.ID }
 type directoryUser struct {
 	DirectoryID string `json:"directory_id"`
 	Name        string `json:"name"`
+	Removed     bool   `json:"removed,omitempty"` // kept, or a directory that accepts everybody would have them
 }
 
 func (*directoryUser) kind() string  { return "user" }

@@ -43,13 +43,19 @@ type Config struct {
 	// Speed divides Amazon's durations: 600 turns its minutes into tenths of a second. What a user sets
 	// (the auto-stop timeout) is not divided. Default 1.
 	Speed float64
-	// Now tells the time; default time.Now. The Date header does not follow it: an SDK corrects its clock from that.
+	// Now tells the time; default time.Now. The admin API can put the emulator's own time ahead of it. The Date
+	// header follows neither: an SDK corrects its clock from that.
 	Now func() time.Time
 	// Directories are registered at the first start. A later start on the same state adds what is new among
 	// them, directories and users, and changes nothing that is there.
 	Directories []Directory
 	// Quota is how many WorkSpaces an account may have in a Region; default 1000 (Amazon's is 1).
 	Quota int
+	// APIRate is how many calls per second an access key may make in a Region, by Now and whatever the Speed; more
+	// are answered ThrottlingException. 0 is no limit (Amazon's is 2). APIBurst is how many may be made at once;
+	// default 5, which is Amazon's.
+	APIRate  float64
+	APIBurst int
 	// Maintenance lets Amazon start the stopped AutoStop WorkSpaces once a month, as it does to update them, in
 	// directories that have maintenance mode. Default off.
 	Maintenance bool
@@ -58,6 +64,8 @@ type Config struct {
 	// RefundAtTermination makes the bill give back the rest of a terminated WorkSpace's month. Amazon does not say
 	// whether it does.
 	RefundAtTermination bool
+	// LogRequests tells Logger of every request, too.
+	LogRequests bool
 	// Logger hears of what went wrong inside; default slog.Default().
 	Logger *slog.Logger
 }
@@ -67,11 +75,10 @@ type Config struct {
 type Emulator struct {
 	speed       float64
 	now         func() time.Time
-	quota       int
+	realNow     func() time.Time // without what the admin API has put it ahead
 	maintenance bool
-	// migrationFails, when set, says which migrations fail without a word. It is called under mu.
-	migrationFails func(user string) bool
-	log            *slog.Logger
+	cfg         Config // with the defaults
+	log         *slog.Logger
 	// What is not known of Amazon's bill; see Config.
 	hourRule HourRule
 	refund   bool
@@ -79,17 +86,25 @@ type Emulator struct {
 	admin  http.Handler
 	faults *faults
 	seen   *requestLog
+	rate   *throttle
 
 	mu      sync.RWMutex // guards everything below; held for writing while a change is made durable
 	world   *world
 	journal *journal // nil: memory only
 	closed  bool
+	quota   int
+	doing   *call     // the one that is being carried out and may change something
+	settled time.Time // see settle
 }
 
 // New starts an emulator, reading back cfg.StateFile if there is one.
 // It fails when a setting makes no sense, when the state cannot be read or written, and when another
 // emulator has it open.
 func New(cfg Config) (*Emulator, error) {
+	rate, err := newThrottle(cfg.APIRate, cfg.APIBurst)
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
 	if cfg.Speed == 0 {
 		cfg.Speed = 1
 	}
@@ -114,9 +129,11 @@ func New(cfg Config) (*Emulator, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	w := newWorld()
 	e := &Emulator{
 		speed:       cfg.Speed,
-		now:         func() time.Time { return cfg.Now().UTC().Round(0) },
+		realNow:     cfg.Now,
+		now:         func() time.Time { return cfg.Now().UTC().Round(0).Add(w.clock.duration()) },
 		quota:       cfg.Quota,
 		maintenance: cfg.Maintenance,
 		log:         cfg.Logger,
@@ -124,11 +141,12 @@ func New(cfg Config) (*Emulator, error) {
 		refund:      cfg.RefundAtTermination,
 		faults:      &faults{},
 		seen:        newRequestLog(requestLogSize),
-		world:       newWorld(),
+		world:       w,
+		rate:        rate,
+		cfg:         cfg,
 	}
 	e.admin = e.adminRoutes()
 
-	var err error
 	if cfg.StateFile != "" {
 		if e.journal, err = openJournal(cfg.StateFile, e.world); err != nil {
 			return nil, fmt.Errorf("emulator: %w", err)
@@ -175,7 +193,29 @@ func (e *Emulator) AddUsers(directoryID string, names ...string) error {
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
+	for _, name := range names {
+		if u, ok := e.world.users[userKey(d.ID, name)]; ok && u.Removed {
+			records = append(records, &directoryUser{DirectoryID: d.ID, Name: name})
+		}
+	}
 	if err := e.commit(records...); err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	return nil
+}
+
+// RemoveUser takes somebody out of a directory: from now on nobody is given a WorkSpace under that name. What they
+// have stays. It fails when there is no such directory, they are not in it, or the change cannot be made durable.
+func (e *Emulator) RemoveUser(directoryID, name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.world.directories[directoryID]; !ok {
+		return fmt.Errorf("emulator: there is no directory %q", directoryID)
+	}
+	if !e.world.hasUser(directoryID, name) {
+		return fmt.Errorf("emulator: there is no user %q in directory %s", name, directoryID)
+	}
+	if err := e.store(&directoryUser{DirectoryID: directoryID, Name: name, Removed: true}); err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
 	return nil
@@ -197,8 +237,18 @@ func (e *Emulator) Close() error {
 }
 
 // commit makes records durable and then true, in that order: a change nobody could read back after a crash
-// is never seen. The caller holds e.mu for writing.
+// is never seen. Faults may strike the WorkSpaces among them. The caller holds e.mu for writing.
 func (e *Emulator) commit(records ...record) error {
+	for _, r := range records {
+		if w, ok := r.(*workspace); ok {
+			e.mark(w)
+		}
+	}
+	return e.store(records...)
+}
+
+// store is commit without faults.
+func (e *Emulator) store(records ...record) error {
 	if len(records) == 0 {
 		return nil
 	}

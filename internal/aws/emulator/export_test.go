@@ -4,10 +4,26 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Operations are the names of what the emulator can do.
 func Operations() []string { return slices.Sorted(maps.Keys(operations)) }
+
+// FaultKinds are the ways of failing.
+func FaultKinds() []string { return slices.Sorted(maps.Keys(faultKinds)) }
+
+// Actions are what can happen to a WorkSpace from outside.
+func Actions() []string { return slices.Sorted(maps.Keys(outsideActions)) }
+
+// Routes are those of the admin API, as "GET /_emu/clock".
+func (e *Emulator) Routes() []string {
+	var all []string
+	for _, r := range e.routes() {
+		all = append(all, r.method+" "+strings.TrimSuffix(r.path, "{$}"))
+	}
+	return all
+}
 
 // State is everything there is, as a journal would hold it.
 func (e *Emulator) State() []byte {
@@ -83,13 +99,6 @@ func (e *Emulator) Fail(id, state, code, message string) string {
 		return err.Error()
 	}
 	return ""
-}
-
-// FailMigrations makes the migrations of these users fail without a word.
-func (e *Emulator) FailMigrations(of func(user string) bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.migrationFails = of
 }
 
 // Lives gives the states a WorkSpace was in, one after the other, up to now.

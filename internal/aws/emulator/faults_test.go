@@ -137,7 +137,7 @@ func TestFaultsCanBeTakenBackAndMustMakeSense(t *testing.T) {
 	for _, bad := range []any{
 		fault{Kind: "meteorite"},
 		fault{Kind: "throttle", Op: "NoSuchOperation"},
-		fault{Kind: "throttle", Count: -1},
+		fault{Kind: "throttle", Count: -2},
 		map[string]any{"kind": "throttle", "usre": "alice"},
 		"text",
 	} {

@@ -235,6 +235,9 @@ type adminWorkspace struct {
 	ChangedAt                     time.Time `json:"changed_at"`
 	Connected                     bool
 	Tags                          map[string]string
+	Protocol                      string
+	RunningMode                   string `json:"running_mode"`
+	ErrorCode                     string `json:"error_code"`
 }
 
 func (b *bench) adminAll() []adminWorkspace {
@@ -262,7 +265,11 @@ func (b *bench) act(id, action string) {
 }
 
 type seenRequest struct {
+	Seq          int64
 	Op, Outcome  string
+	Users        []string
+	Workspaces   []string
+	Faults       []struct{ ID, Kind string }
 	InvocationID string `json:"invocation_id"`
 	Attempt      int
 }
@@ -275,15 +282,40 @@ func (b *bench) requests() []seenRequest {
 }
 
 type fault struct {
-	Op    string `json:"op"`
-	Kind  string `json:"kind"`
-	User  string `json:"user,omitempty"`
-	Count int    `json:"count,omitempty"`
+	ID          string  `json:"id,omitempty"`
+	Op          string  `json:"op,omitempty"`
+	Kind        string  `json:"kind"`
+	User        string  `json:"user,omitempty"`
+	Directory   string  `json:"directory,omitempty"`
+	Workspace   string  `json:"workspace,omitempty"`
+	Region      string  `json:"region,omitempty"`
+	Count       int     `json:"count,omitempty"`
+	Nth         int     `json:"nth,omitempty"`
+	Probability float64 `json:"probability,omitempty"`
+	Seed        uint64  `json:"seed,omitempty"`
+	DelayMS     int64   `json:"delay_ms,omitempty"`
+	Code        string  `json:"code,omitempty"`
+	Message     string  `json:"message,omitempty"`
+	State       string  `json:"state,omitempty"`
+	Limit       *int    `json:"limit,omitempty"`
+	Matched     int     `json:"matched,omitempty"`
+	Struck      int     `json:"struck,omitempty"`
 }
 
-func (b *bench) fault(f fault) {
+// fault puts a fault into force and gives its id.
+func (b *bench) fault(f fault) string {
 	b.t.Helper()
-	b.call(http.MethodPost, "/_emu/faults", f, http.StatusOK, nil)
+	var out struct{ ID string }
+	b.call(http.MethodPost, "/_emu/faults", f, http.StatusOK, &out)
+	return out.ID
+}
+
+// faults are those in force.
+func (b *bench) faults() []fault {
+	b.t.Helper()
+	var out struct{ Faults []fault }
+	b.call(http.MethodGet, "/_emu/faults", nil, http.StatusOK, &out)
+	return out.Faults
 }
 
 // call uses the admin API.

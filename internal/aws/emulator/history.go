@@ -311,12 +311,14 @@ func (w *world) historyRecords() []record {
 }
 
 // meterRoutes are the parts of the admin API that tell what was: the history, what it measured, and the bill.
-func (e *Emulator) meterRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /_emu/workspaces/{id}/history", e.adminHistory)
-	mux.HandleFunc("PUT /_emu/workspaces/{id}/load", e.adminLoad)
-	mux.HandleFunc("GET /_emu/bill", e.adminBill)
-	mux.HandleFunc("GET /_emu/prices", e.adminPrices)
-	mux.HandleFunc("PUT /_emu/prices", e.adminSetPrices)
+func (e *Emulator) meterRoutes() []route {
+	return []route{
+		{"GET", "/_emu/workspaces/{id}/history", "all that a WorkSpace has been, also when it is gone", e.adminHistory},
+		{"PUT", "/_emu/workspaces/{id}/load", "what its metrics are made of", e.adminLoad},
+		{"GET", "/_emu/bill", "Amazon's bill of a month", e.adminBill},
+		{"GET", "/_emu/prices", "what the bill is made with", e.adminPrices},
+		{"PUT", "/_emu/prices", "other prices", e.adminSetPrices},
+	}
 }
 
 // adminInterval is a span as the admin API shows it. To is absent from the one that lasts.

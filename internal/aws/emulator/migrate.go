@@ -45,7 +45,7 @@ func migrateWorkspace(e *Emulator, c *call, in migrateInput) (any, error) {
 	source.enter(stateSuspended, c.at)
 	target.enter(statePending, c.at)
 	source.Next, target.Next = stateTerminating, stateAvailable
-	if e.migrationFails != nil && e.migrationFails(source.User) {
+	if e.faults.marks(c, "migrate_silent_fail", &source) {
 		source.Next, target.Next = before, stateAbsent
 	} else {
 		source.MigratedTo = target.ID

@@ -79,7 +79,7 @@ func TestAMigrationMakesANewWorkSpace(t *testing.T) {
 
 func TestAMigrationMayFailWithoutAWord(t *testing.T) {
 	b := newBench(t)
-	b.emu.FailMigrations(func(user string) bool { return user == "alice" })
+	b.fault(fault{Kind: "migrate_silent_fail", User: "alice"})
 	id := b.available(request("alice"))
 	b.clock.advance(12 * time.Hour)
 	b.wantState(id, "STOPPED")
@@ -93,7 +93,6 @@ func TestAMigrationMayFailWithoutAWord(t *testing.T) {
 	if got := *b.describe(id).BundleId; got != standard {
 		t.Errorf("bundle %s", got)
 	}
-	b.emu.FailMigrations(nil)
 	target, code = b.migrate(id, power)
 	wantCode(t, "migrate again", code, "")
 	b.pass(target, "AVAILABLE")

@@ -52,7 +52,11 @@ func (e *Emulator) changeEach(c *call, items []item, do change) (any, error) {
 			w = &v
 		}
 		w.Speed = e.speed
-		if no := do(w, c.at); no != nil {
+		no := e.faults.refuses(c, w)
+		if no == nil {
+			no = do(w, c.at)
+		}
+		if no != nil {
 			out.FailedRequests = append(out.FailedRequests, failedChange{i.WorkspaceId, no.code, no.message})
 			continue
 		}

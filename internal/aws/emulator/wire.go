@@ -29,6 +29,8 @@ type call struct {
 	attempt      int    // from 1; 0 when the client does not say
 	at           time.Time
 	input        map[string]any // checked: what the operation's shape knows of the body
+	about        []subject      // whom and what it concerns
+	struck       []struckFault
 }
 
 // ServeHTTP answers Amazon's operations at / and the admin API below /_emu/.
@@ -54,13 +56,32 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	arrived := time.Now()
 	answer, struck, err := e.serve(c, w, r)
-	e.seen.add(c, struck, err)
-	if struck != nil && struck.drop {
-		dropConnection(w)
-		return
+	e.deliver(w, r, c, outcome{struck, err, arrived}, func(w http.ResponseWriter) { e.write(w, c, answer, err) })
+}
+
+// outcome is what a request has come to.
+type outcome struct {
+	struck  *strike
+	err     error
+	arrived time.Time // by the wall clock
+}
+
+// deliver logs a request and sends its answer with write, or does what faults want instead.
+func (e *Emulator) deliver(w http.ResponseWriter, r *http.Request, c *call, o outcome, write func(http.ResponseWriter)) {
+	late, skew := e.faults.inSending(c, "delay"), e.faults.inSending(c, "clock_skew")
+	e.note(c, o)
+	await(r, max(late, latency-time.Since(o.arrived)))
+	if skew != 0 {
+		w.Header().Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
 	}
-	awaitLatency(r, arrived)
-	e.write(w, c, answer, err)
+	switch {
+	case o.struck != nil && o.struck.drop:
+		dropConnection(w)
+	case o.struck != nil && o.struck.send != nil:
+		o.struck.send(w, write)
+	default:
+		write(w)
+	}
 }
 
 // latency is how long an answer takes at least, once the request has come. Amazon's take many times that.
@@ -71,12 +92,12 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer. That check takes microseconds, so only a server nearby can be too fast for it.
 const latency = 2 * time.Millisecond
 
-// awaitLatency returns when the request has had its time, or its client has gone away.
-func awaitLatency(r *http.Request, arrived time.Time) {
+// await returns when that much time has passed, or the request's client has gone away.
+func await(r *http.Request, d time.Duration) {
 	if r.Context().Value(http.ServerContextKey) == nil {
 		return // called directly: there is no connection
 	}
-	rest := time.NewTimer(latency - time.Since(arrived))
+	rest := time.NewTimer(d)
 	defer rest.Stop()
 	select {
 	case <-rest.C:
@@ -88,6 +109,9 @@ func awaitLatency(r *http.Request, arrived time.Time) {
 // fault struck that drops the connection.
 func (e *Emulator) serve(c *call, w http.ResponseWriter, r *http.Request) (any, *strike, error) {
 	op, input, err := e.read(c, w, r)
+	if !e.rate.grant(callerOf(r), e.realNow()) {
+		err = throttled() // whatever else is wrong with it: Amazon counts before it looks
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -101,7 +125,7 @@ func (e *Emulator) serve(c *call, w http.ResponseWriter, r *http.Request) (any, 
 	if s := e.faults.strike(e, c, afterApply); s != nil {
 		return nil, s, s.answer()
 	}
-	return answer, nil, nil
+	return e.shaped(c, op, answer), nil, nil
 }
 
 // read finds the operation and its checked input.
@@ -168,7 +192,8 @@ func parse(s *shape, body []byte) (map[string]any, error) {
 
 // apply carries out an operation under the lock it needs.
 func (e *Emulator) apply(c *call, op operation, input []byte) (any, error) {
-	if op.writes {
+	watching := e.faults.watching()
+	if op.writes || watching {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 	} else {
@@ -176,14 +201,19 @@ func (e *Emulator) apply(c *call, op operation, input []byte) (any, error) {
 		defer e.mu.RUnlock()
 	}
 	if e.closed {
-		return nil, &apiError{
-			Type:    "ServiceUnavailable",
-			Message: "The request has failed due to a temporary failure of the server.",
-			status:  http.StatusServiceUnavailable,
-		}
+		return nil, serviceUnavailable()
 	}
 	// Under the lock, so that changes are dated in the order they are made in.
 	c.at = e.now()
+	if watching {
+		if err := e.settle(c.at); err != nil {
+			return nil, err
+		}
+	}
+	if op.writes {
+		e.doing = c
+		defer func() { e.doing = nil }()
+	}
 	return op.run(e, c, input)
 }
 

@@ -102,6 +102,9 @@ type workspace struct {
 	ErrorText string `json:"error_text,omitempty"`
 
 	AsOf time.Time `json:"as_of,omitzero"` // when the record was made: the history goes on from there
+
+	Marks        []mark `json:"marks,omitempty"`         // what faults do to its further course
+	FailedChange string `json:"failed_change,omitempty"` // the resource whose last modification failed
 }
 
 // modification is a change of size that Amazon carries out in the background.
@@ -147,7 +150,7 @@ func (w *workspace) step(now time.Time) bool {
 
 // upcoming is the state that follows by itself if nobody does anything, and when; "" if none does.
 func (w *workspace) upcoming() (string, time.Time) {
-	state, when := w.following()
+	state, when := w.afflicted(w.following())
 	if w.rebootsForChange() && (state == "" || !when.Before(w.Change.Done)) {
 		return stateRebooting, w.Change.Done
 	}
@@ -216,6 +219,7 @@ func (w *workspace) enter(state string, t time.Time) {
 	case stateTerminated:
 		w.Next, w.NextAt = stateAbsent, t.Add(pace(terminatedShown, w.Speed))
 	}
+	w.suffer()
 }
 
 func (w *workspace) follow(next string, d duration) {
@@ -269,7 +273,8 @@ func (w *workspace) fail(state, code, message string, now time.Time) *refusal {
 // rebootsForChange reports whether the modification under way ends in a reboot: only a new compute type
 // needs one, of a WorkSpace that runs.
 func (w *workspace) rebootsForChange() bool {
-	return w.Change != nil && w.Change.Resource == computeType && w.State == stateAvailable
+	return w.Change != nil && w.Change.Resource == computeType && w.State == stateAvailable &&
+		!w.stuck() && w.marked("modify_update_failed") == nil
 }
 
 // finishChange puts the modification into effect.
@@ -284,6 +289,11 @@ func (w *workspace) finishChange() {
 }
 
 func (w *workspace) apply(m modification) {
+	if w.marked("modify_update_failed") != nil {
+		w.unmark(ofKind("modify_update_failed"))
+		w.FailedChange = m.Resource
+		return
+	}
 	switch m.Resource {
 	case computeType:
 		w.Compute = m.Text

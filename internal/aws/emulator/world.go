@@ -25,6 +25,7 @@ var recordKinds = map[string]func() record{
 	"ip_group":  func() record { return new(ipGroup) },
 	"alias":     func() record { return new(connectionAlias) },
 	"workspace": func() record { return new(workspace) },
+	"clock":     func() record { return new(clockOffset) },
 	"bundle":    func() record { return new(bundle) },
 	"image":     func() record { return new(image) },
 	"together":  func() record { return new(together) },
@@ -79,6 +80,7 @@ type world struct {
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
+	clock       *offset
 
 	histories map[string]*history // by WorkSpace, also of those that are gone
 	loads     map[string]*load    // by WorkSpace
@@ -94,6 +96,7 @@ func newWorld() *world {
 		ipGroups:    map[string]*ipGroup{},
 		aliases:     map[string]*connectionAlias{},
 		workspaces:  map[string]*workspace{},
+		clock:       &offset{},
 		histories:   map[string]*history{},
 		loads:       map[string]*load{},
 	}
@@ -129,6 +132,8 @@ func (w *world) install(r record) {
 		w.seq = max(w.seq, r.Seq)
 	case *directoryUser:
 		w.users[r.key()] = r
+	case *clockOffset:
+		w.clock.ahead.Store(r.Ahead)
 	case *ipGroup:
 		w.ipGroups[r.ID] = r
 		if r.Deleted {
@@ -196,6 +201,9 @@ func (w *world) forget(now time.Time) {
 // records is the whole state, directories first, in a stable order.
 func (w *world) records() []record {
 	var all []record
+	if ahead := w.clock.ahead.Load(); ahead != 0 {
+		all = append(all, &clockOffset{Ahead: ahead})
+	}
 	for _, d := range w.sortedDirectories() {
 		all = append(all, d)
 	}
@@ -252,11 +260,11 @@ func (w *world) find(region, id string, now time.Time) (workspace, bool) {
 
 // hasUser reports whether name may be given a WorkSpace in the directory.
 func (w *world) hasUser(directoryID, name string) bool {
-	if _, ok := w.users[userKey(directoryID, AnyUser)]; ok {
-		return true
+	if u, ok := w.users[userKey(directoryID, name)]; ok {
+		return !u.Removed
 	}
-	_, ok := w.users[userKey(directoryID, name)]
-	return ok
+	anybody, ok := w.users[userKey(directoryID, AnyUser)]
+	return ok && !anybody.Removed
 }
 
 // merge gives the records that make d, as configured, known; those already there are left as they are.
