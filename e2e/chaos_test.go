@@ -320,7 +320,6 @@ func (s *storm) trouble(ctx context.Context, random *rand.Rand) {
 		},
 		func() faultOrder { return faultOrder{"kind": "clock_skew", "delay_ms": 60_000} },
 	}
-	kinds = []func() faultOrder{kinds[0], kinds[1], kinds[2], kinds[3], kinds[8]}
 	tick := time.NewTicker(60 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -331,6 +330,14 @@ func (s *storm) trouble(ctx context.Context, random *rand.Rand) {
 		}
 		order := kinds[random.IntN(len(kinds))]()
 		s.admin(http.MethodPost, "/_emu/faults", order, &struct{}{})
+		times, many := order["count"].(int)
+		if !many {
+			times = 1
+		}
+		kind, _ := order["kind"].(string)
+		s.mu.Lock()
+		s.struck[kind] += times // less those that are left over in the end
+		s.mu.Unlock()
 	}
 }
 
@@ -401,13 +408,13 @@ func (s *storm) murder(ctx context.Context, random *rand.Rand) {
 func (s *storm) clear() {
 	var in struct {
 		Faults []struct {
-			Kind   string `json:"kind"`
-			Struck int    `json:"struck"`
+			Kind          string `json:"kind"`
+			Count, Struck int
 		} `json:"faults"`
 	}
 	s.admin(http.MethodGet, "/_emu/faults", nil, &in)
 	for _, f := range in.Faults {
-		s.struck[f.Kind] += f.Struck
+		s.struck[f.Kind] -= max(1, f.Count) - f.Struck
 	}
 	s.admin(http.MethodDelete, "/_emu/faults", nil, nil)
 	for _, d := range s.desktops() {
