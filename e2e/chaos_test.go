@@ -454,6 +454,8 @@ func (s *storm) decideFinally(p *person) {
 
 var handOver = regexp.MustCompile(`--resource-id (ws-\S+) --tags Key=(\S+),Value=(\S+) Key=(\S+),Value=(\S+)`)
 
+var disown = regexp.MustCompile(`they say so: .*--resource-id (ws-\S+) --tags Key=(\S+),Value=(\S+)`)
+
 // comesToRest waits until nothing is under way. Meanwhile it is the operator: a WorkSpace of Forge's that lost its tags
 // before Forge had its id is handed over with the command that the message gives; a stranger's stays.
 func (s *storm) comesToRest() {
@@ -490,11 +492,16 @@ func (s *storm) comesToRest() {
 		}
 		busy = nil
 		for _, r := range all {
-			if r.State == "CONFLICT" && r.Desired != "TERMINATED" {
+			if r.State == "CONFLICT" {
 				if m := handOver.FindStringSubmatch(r.Message); m == nil {
 					s.t.Fatalf("%s does not say how to hand it over: %s", r.ID, r.Message)
 				} else if _, foreign := s.strangers[m[1]]; foreign {
-					continue
+					if r.Desired != "TERMINATED" {
+						continue
+					}
+					if m := disown.FindStringSubmatch(r.Message); m != nil {
+						_, _ = s.amazon().CreateTags(s.t.Context(), &workspaces.CreateTagsInput{ResourceId: &m[1], Tags: []types.Tag{{Key: &m[2], Value: &m[3]}}}) // asked again if it fails
+					}
 				} else if m[3] != r.ID {
 					s.t.Fatalf("%s would be handed over as %s", r.ID, m[3])
 				} else if _, there := seen[m[1]]; there {

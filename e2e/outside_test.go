@@ -66,6 +66,10 @@ func TestAStrangersWorkSpaceIsNeitherAdoptedNorTouched(t *testing.T) {
 		t.Fatalf("%v %+v", err, made)
 	}
 	foreign := *made.PendingRequests[0].WorkspaceId
+	eventually(t, "the stranger's WorkSpace is shown", func() bool {
+		shown, err := amazon().DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{WorkspaceIds: []string{foreign}})
+		return err == nil && len(shown.Workspaces) == 1
+	})
 	t.Cleanup(func() { outside(t, foreign, "terminate") }) // her place is free again for the other tests
 	c := as(t, "karen")
 	w := launch(t, c, client.WorkspaceCreate{Blueprint: "go-dev"})

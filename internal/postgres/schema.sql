@@ -199,6 +199,7 @@ CREATE TABLE workspaces (
   missed integer NOT NULL DEFAULT 0,
   replaced integer NOT NULL DEFAULT 0,
   flag text NOT NULL DEFAULT '',
+  unclear boolean NOT NULL DEFAULT false,
 
   version bigint NOT NULL,
   next_due_at timestamptz,

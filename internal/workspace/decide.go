@@ -10,6 +10,7 @@ import "time"
 //	no id                ours                   note: take it over                                    (faults 1-3)
 //	no id, asked lately  nothing, a stranger    rest: an answer was lost, its effect may show yet      (1, 7, 28)
 //	no id, unwanted      nothing, a stranger    note: ended before it was made
+//	the same, unclear    unmarked stranger      note CONFLICT: it may be ours, without its tags               (20)
 //	no id                a stranger             note CONFLICT, once; then look now and then                  (21)
 //	no id                nothing                create                                                 (1, 3, 27)
 //	id                   another state          note the state; meters and holds follow it       (11, 13, 14, 15)
@@ -65,6 +66,7 @@ type look struct {
 	found     *Observation
 	stranger  *Observation // somebody else's, in the user's place
 	handOver  string       // the command that would make it ours
+	disown    string       // the command that would say that it is not
 	confirmed bool         // by directory and user, nothing is shown either
 	doubtful  bool         // too much is missing at once to be believed
 }
@@ -146,19 +148,26 @@ func (t times) unmade(w *WorkSpace, l look, now time.Time) decision {
 		}
 	}
 	switch {
-	case w.Desired == WantTerminated:
+	case w.Desired == WantTerminated && !(w.Unclear && l.stranger != nil && !l.stranger.Marked):
 		return decision{do: note, to: w.ended(), reason: "terminated before it was made"}
 	case l.stranger != nil && w.State != Conflict:
-		return decision{
-			do: note, to: Conflict, reason: "provider", code: codeNotOurs,
-			message: "the directory already has the WorkSpace " + l.stranger.ProviderID + " of this user that Forge did not make; an operator must remove it, or hand it over: " + l.handOver,
-		}
+		return decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: conflictMessage(w, l)}
 	case l.stranger != nil:
 		return decision{after: t.stranger}
 	case w.State == Pending && w.Flag == "" && now.Sub(w.StateSince) >= t.late:
 		return decision{do: note, to: Pending, reason: w.StateReason, flag: FlagStuck}
 	}
 	return decision{}
+}
+
+// conflictMessage tells an operator what holds the place, and by which commands it is resolved.
+func conflictMessage(w *WorkSpace, l look) string {
+	s := "the directory already has the WorkSpace " + l.stranger.ProviderID + " of this user, "
+	if w.Unclear && !l.stranger.Marked {
+		return s + "which may be the one that Forge asked for and had no answer about, without its tags (CloudTrail tells who made it). If it is, an operator hands it over: " +
+			l.handOver + " - and if it is not, they say so: " + l.disown
+	}
+	return s + "that Forge did not make; an operator must remove it, or hand it over: " + l.handOver
 }
 
 // missing is for a WorkSpace that has an id and is not shown.
@@ -298,7 +307,7 @@ func (w *WorkSpace) met(o *Observation) bool {
 	case create:
 		return true
 	case start:
-		return o.State == "STARTING" || o.State == "AVAILABLE"
+		return o.State == "STARTING" || fromAmazon[o.State].Runs()
 	case stop:
 		return o.State == "STOPPING" || o.State == "STOPPED"
 	case terminate:
@@ -369,7 +378,7 @@ func (t times) pause(w *WorkSpace, now time.Time) time.Duration {
 func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 	if o := l.found; o != nil {
 		if w.ProviderID == nil {
-			w.AcceptedAt = &now
+			w.AcceptedAt, w.Unclear = &now, false
 		}
 		w.ProviderID, w.ObservedState, w.ObservedAt, w.Missed = &o.ProviderID, o.State, &now, 0
 		switch {

@@ -40,6 +40,8 @@ func askedButNotSent(a action) func(*WorkSpace) {
 	return func(w *WorkSpace) { w.Asked, w.AskedAt = string(a), nil }
 }
 
+func unclear(w *WorkSpace) { w.Unclear = true }
+
 func want(d Desired) func(*WorkSpace) { return func(w *WorkSpace) { w.Desired = d } }
 
 func seen(state string, changes ...func(*Observation)) look {
@@ -60,6 +62,7 @@ func missedTimes(n int, last time.Duration) func(*WorkSpace) {
 func TestDecide(t *testing.T) {
 	const minute, hour = time.Minute, time.Hour
 	stranger := look{stranger: &Observation{ProviderID: "ws-other"}, handOver: "aws …", confirmed: true}
+	marked := look{stranger: &Observation{ProviderID: "ws-other", Marked: true}, confirmed: true}
 	nobody := look{confirmed: true}
 	for _, c := range []struct {
 		name string
@@ -82,6 +85,10 @@ func TestDecide(t *testing.T) {
 		{"unwanted before it was asked for", row(want(WantTerminated)), nobody, 0, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
 		{"unwanted while its answer is lost", row(want(WantTerminated), asked(create, 0)), nobody, minute, decision{after: 15 * time.Second}},
 		{"unwanted, the answer settled", row(want(WantTerminated), asked(create, 0)), nobody, 5 * minute, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"unwanted, unclear, an unmarked stranger", row(want(WantTerminated), unclear), stranger, hour, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
+		{"the same goes on", row(want(WantTerminated), unclear, in(Conflict, 0)), stranger, hour, decision{after: minute}},
+		{"unwanted, unclear, a marked stranger", row(want(WantTerminated), unclear, in(Conflict, 0)), marked, hour, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"unwanted, unclear, the place is free", row(want(WantTerminated), unclear, in(Conflict, 0)), nobody, hour, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
 		{"unwanted in conflict", row(want(WantTerminated), in(Conflict, 0)), stranger, 0, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
 		{"not made for 40 minutes", row(), nobody, 40 * minute, decision{do: note, to: Pending, reason: "requested", flag: FlagStuck}},
 		{"the same, told", row(func(w *WorkSpace) { w.Flag = FlagStuck }), nobody, 40 * minute, decision{do: create}},
@@ -121,6 +128,7 @@ func TestDecide(t *testing.T) {
 		{"stop asked just now", row(ran, want(WantStopped), asked(stop, hour)), seen("AVAILABLE"), hour + time.Second, decision{after: 30 * time.Second}},
 		{"stop asked, no effect for a minute", row(ran, want(WantStopped), asked(stop, hour)), seen("AVAILABLE"), hour + minute, decision{do: stop}},
 		{"stop shows", row(ran, want(WantStopped), asked(stop, hour)), seen("STOPPING"), hour + minute, decision{do: note, to: Stopping, reason: "user"}},
+		{"start wanted of one that is unhealthy", row(ran, in(Impaired, hour), asked(start, hour)), seen("UNHEALTHY"), hour, decision{do: note, to: Impaired, reason: "user"}},
 		{"start wanted", row(ran, in(Stopped, hour), askedButNotSent(start)), seen("STOPPED"), hour, decision{do: start}},
 		{"terminate wanted", row(ran, want(WantTerminated)), seen("AVAILABLE"), hour, decision{do: terminate}},
 		{"terminating", row(ran, want(WantTerminated), in(Terminating, hour)), seen("TERMINATING"), hour + minute, decision{after: 30 * time.Second}},

@@ -21,8 +21,10 @@ type Provider interface {
 	Start(ctx context.Context, region string, ids []string) map[string]error
 	Stop(ctx context.Context, region string, ids []string) map[string]error
 	Terminate(ctx context.Context, region string, ids []string) map[string]error
-	// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent.
+	// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent, and Disown that by
+	// which they say that it is not ours.
 	HandOver(region, providerID string, intent id.WorkSpace) string
+	Disown(region, providerID string) string
 	// SetAutoStop changes the idle timeout, in minutes.
 	SetAutoStop(ctx context.Context, region, id string, minutes int) error
 }
@@ -49,6 +51,7 @@ type Observation struct {
 	ErrorCode    string
 	ErrorMessage string
 	AutoStop     int    // minutes; 0 when the mode has none
+	Marked       bool   // its tags say whose it is, so that one that is not ours is somebody else's for certain
 	Protocol     string // "WSP" or "PCOIP"; empty when it is not told
 }
 

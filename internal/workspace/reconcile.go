@@ -186,7 +186,8 @@ func (r *Reconciler) find(ctx context.Context, w *WorkSpace) (look, error) {
 		if found[i].Intent == w.ID {
 			l.found = &found[i]
 		} else {
-			l.stranger, l.handOver = &found[i], r.Fleet.Provider.HandOver(w.Region, found[i].ProviderID, w.ID)
+			p := r.Fleet.Provider
+			l.stranger, l.handOver, l.disown = &found[i], p.HandOver(w.Region, found[i].ProviderID, w.ID), p.Disown(w.Region, found[i].ProviderID)
 		}
 	}
 	return l, err
@@ -373,7 +374,7 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 	now := r.Clock()
 	tag, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
-		SET asked = $3, asked_at = $4, attempts = attempts + 1, first_asked_at = coalesce(first_asked_at, $4)
+		SET asked = $3, asked_at = $4, attempts = attempts + 1, first_asked_at = coalesce(first_asked_at, $4), unclear = unclear OR $3 = 'create'
 		WHERE id = $1 AND lease_token = $2 AND version = $5 AND lease_until > $4`, w.ID, w.LeaseToken, string(act), now, w.Version)
 	return tag.RowsAffected() == 1, err
 }
@@ -445,6 +446,8 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 	if !errors.As(cause, &pe) || pe.Class == Ambiguous {
 		return r.later(ctx, w, cause)
 	}
+	// That there is one already is no proof that nothing came of it: it may be of an earlier copy of the same request.
+	unclear := w.Unclear || act == create && pe.Class == Exists
 	switch {
 	case pe.Class == Rejected && act == create:
 		_, err := r.change(ctx, w, "fail", func(tx *audit.Tx, w *WorkSpace) error {
@@ -477,8 +480,8 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 	// Nothing came of it, so there is nothing to wait for before it is asked again.
 	if _, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
-		SET asked_at = NULL, asked = CASE WHEN asked = 'create' THEN '' ELSE asked END
-		WHERE id = $1 AND lease_token = $2 AND asked = $3`, w.ID, w.LeaseToken, string(act)); err != nil {
+		SET asked_at = NULL, asked = CASE WHEN asked = 'create' THEN '' ELSE asked END, unclear = $4
+		WHERE id = $1 AND lease_token = $2 AND asked = $3`, w.ID, w.LeaseToken, string(act), unclear); err != nil {
 		return errors.Join(cause, err)
 	}
 	return r.later(ctx, w, cause)

@@ -6,6 +6,7 @@
 ALTER TABLE workspaces
   ADD COLUMN replaced integer NOT NULL DEFAULT 0,
   ADD COLUMN flag text NOT NULL DEFAULT '',
+  ADD COLUMN unclear boolean NOT NULL DEFAULT false,
   ADD COLUMN state_since timestamptz NOT NULL DEFAULT now(),
   ADD COLUMN first_asked_at timestamptz,
   ADD COLUMN accepted_at timestamptz;
@@ -55,5 +56,6 @@ ALTER TABLE workspaces
   DROP COLUMN accepted_at,
   DROP COLUMN first_asked_at,
   DROP COLUMN state_since,
+  DROP COLUMN unclear,
   DROP COLUMN flag,
   DROP COLUMN replaced;
