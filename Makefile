@@ -37,7 +37,7 @@ build: ## build bin/forge
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/forge ./cmd/forge
 
 .PHONY: test
-test: postgres ## every test, under the race detector (PKG=./internal/cost TESTFLAGS='-run Settle' narrow it)
+test: postgres awscli ## every test, under the race detector (PKG=./internal/cost TESTFLAGS='-run Settle' narrow it)
 	@CGO_ENABLED=1 go test -race -count=1 -timeout 20m $(TESTFLAGS) $(PKG)
 
 .PHONY: check
@@ -155,6 +155,10 @@ prove-%: postgres ## the full evidence run of a theme (hours, by hand); its resu
 .PHONY: postgres
 postgres: ## make sure PostgreSQL's binaries are on this machine
 	@script/ensure-postgres.sh
+
+.PHONY: awscli
+awscli: ## make sure Amazon's command line, which the emulator's tests use, is on this machine
+	@script/ensure-awscli.sh
 
 .PHONY: clean
 clean: ## remove what was built (bin/); the data of `make run` in .forge/ stays

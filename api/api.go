@@ -57,6 +57,8 @@ type Workspace struct {
 	Desired                string            `json:"desired" enum:"AVAILABLE,STOPPED,TERMINATED" doc:"What is wanted"`
 	ErrorCode              string            `json:"error_code,omitempty"`
 	ErrorMessage           string            `json:"error_message,omitempty"`
+	Flag                   string            `json:"flag,omitempty" enum:"STUCK,PROTOCOL" doc:"STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for"`
+	Provisioning           *Provisioning     `json:"provisioning,omitempty" doc:"How long the way to the first AVAILABLE took, or takes"`
 	ProviderID             string            `json:"provider_id,omitempty" example:"ws-8k2jf9x1q" doc:"Amazon's id"`
 	CostToDate             Money             `json:"cost_to_date" doc:"Exact up to this second, at the prices of the price book"`
 	Version                int64             `json:"version"`
@@ -64,6 +66,29 @@ type Workspace struct {
 	UpdatedAt              time.Time         `json:"updated_at"`
 	AvailableAt            *time.Time        `json:"available_at,omitempty"`
 	TerminatedAt           *time.Time        `json:"terminated_at,omitempty"`
+}
+
+// Provisioning is the way from the request to the first AVAILABLE.
+type Provisioning struct {
+	Steps    []ProvisioningStep `json:"steps" nullable:"false"`
+	Expected *Expectation       `json:"expected,omitempty" doc:"While it is under way"`
+	Waiting  string             `json:"waiting,omitempty" doc:"Why it does not go on, if it does not"`
+}
+
+// ProvisioningStep is one part of the way.
+type ProvisioningStep struct {
+	Name    string     `json:"name" enum:"queue,accept,boot" doc:"queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran"`
+	BegunAt time.Time  `json:"begun_at"`
+	EndedAt *time.Time `json:"ended_at,omitempty" doc:"Absent: under way"`
+	Seconds int64      `json:"seconds" doc:"Up to now while it is under way"`
+}
+
+// Expectation is how long the way takes, as far as anybody can know.
+type Expectation struct {
+	TypicalSeconds int64  `json:"typical_seconds" doc:"Half of them took at most so long"`
+	SlowSeconds    int64  `json:"slow_seconds" doc:"95 of 100 took at most so long"`
+	Basis          string `json:"basis" enum:"measured,stated" doc:"measured: the latest in the region; stated: Amazon's own words, because too few were measured"`
+	Samples        int    `json:"samples" doc:"How many were measured"`
 }
 
 // Estimate is what a WorkSpace will cost, as far as it can be said beforehand.

@@ -84,6 +84,24 @@ func (e BudgetSetEnforcement) Valid() bool {
 	}
 }
 
+// Defines values for ExpectationBasis.
+const (
+	Measured ExpectationBasis = "measured"
+	Stated   ExpectationBasis = "stated"
+)
+
+// Valid indicates whether the value is a known member of the ExpectationBasis enum.
+func (e ExpectationBasis) Valid() bool {
+	switch e {
+	case Measured:
+		return true
+	case Stated:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MoneyCurrency.
 const (
 	USD MoneyCurrency = "USD"
@@ -93,6 +111,27 @@ const (
 func (e MoneyCurrency) Valid() bool {
 	switch e {
 	case USD:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ProvisioningStepName.
+const (
+	Accept ProvisioningStepName = "accept"
+	Boot   ProvisioningStepName = "boot"
+	Queue  ProvisioningStepName = "queue"
+)
+
+// Valid indicates whether the value is a known member of the ProvisioningStepName enum.
+func (e ProvisioningStepName) Valid() bool {
+	switch e {
+	case Accept:
+		return true
+	case Boot:
+		return true
+	case Queue:
 		return true
 	default:
 		return false
@@ -144,6 +183,24 @@ func (e WorkspaceDesired) Valid() bool {
 	case WorkspaceDesiredSTOPPED:
 		return true
 	case WorkspaceDesiredTERMINATED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WorkspaceFlag.
+const (
+	PROTOCOL WorkspaceFlag = "PROTOCOL"
+	STUCK    WorkspaceFlag = "STUCK"
+)
+
+// Valid indicates whether the value is a known member of the WorkspaceFlag enum.
+func (e WorkspaceFlag) Valid() bool {
+	switch e {
+	case PROTOCOL:
+		return true
+	case STUCK:
 		return true
 	default:
 		return false
@@ -582,6 +639,24 @@ type Estimate struct {
 	Reserved Money `json:"reserved"`
 }
 
+// Expectation defines model for Expectation.
+type Expectation struct {
+	// Basis measured: the latest in the region; stated: Amazon's own words, because too few were measured
+	Basis ExpectationBasis `json:"basis"`
+
+	// Samples How many were measured
+	Samples int64 `json:"samples"`
+
+	// SlowSeconds 95 of 100 took at most so long
+	SlowSeconds int64 `json:"slow_seconds"`
+
+	// TypicalSeconds Half of them took at most so long
+	TypicalSeconds int64 `json:"typical_seconds"`
+}
+
+// ExpectationBasis measured: the latest in the region; stated: Amazon's own words, because too few were measured
+type ExpectationBasis string
+
 // Me defines model for Me.
 type Me struct {
 	AllowedBundleTypes []string `json:"allowed_bundle_types"`
@@ -644,6 +719,33 @@ type ProjectList struct {
 	Items      []Project `json:"items"`
 	NextCursor *string   `json:"next_cursor,omitempty"`
 }
+
+// Provisioning defines model for Provisioning.
+type Provisioning struct {
+	// Expected While it is under way
+	Expected *Expectation       `json:"expected,omitempty"`
+	Steps    []ProvisioningStep `json:"steps"`
+
+	// Waiting Why it does not go on, if it does not
+	Waiting *string `json:"waiting,omitempty"`
+}
+
+// ProvisioningStep defines model for ProvisioningStep.
+type ProvisioningStep struct {
+	BegunAt time.Time `json:"begun_at"`
+
+	// EndedAt Absent: under way
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// Name queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
+	Name ProvisioningStepName `json:"name"`
+
+	// Seconds Up to now while it is under way
+	Seconds int64 `json:"seconds"`
+}
+
+// ProvisioningStepName queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
+type ProvisioningStepName string
 
 // Team defines model for Team.
 type Team struct {
@@ -768,6 +870,9 @@ type Workspace struct {
 	ErrorCode    *string          `json:"error_code,omitempty"`
 	ErrorMessage *string          `json:"error_message,omitempty"`
 
+	// Flag STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for
+	Flag *WorkspaceFlag `json:"flag,omitempty"`
+
 	// Id Examples: ws_01jd8x5qf8e2x9v7m3k4n5p6q7
 	Id              string  `json:"id"`
 	MaxLifetimeDays *int64  `json:"max_lifetime_days,omitempty"`
@@ -778,10 +883,13 @@ type Workspace struct {
 	// ProviderId Amazon's id
 	//
 	// Examples: ws-8k2jf9x1q
-	ProviderId  *string `json:"provider_id,omitempty"`
-	Region      string  `json:"region"`
-	RunningMode string  `json:"running_mode"`
-	ServiceType string  `json:"service_type"`
+	ProviderId *string `json:"provider_id,omitempty"`
+
+	// Provisioning How long the way to the first AVAILABLE took, or takes
+	Provisioning *Provisioning `json:"provisioning,omitempty"`
+	Region       string        `json:"region"`
+	RunningMode  string        `json:"running_mode"`
+	ServiceType  string        `json:"service_type"`
 
 	// State What is seen
 	State        WorkspaceState    `json:"state"`
@@ -799,6 +907,9 @@ type Workspace struct {
 
 // WorkspaceDesired What is wanted
 type WorkspaceDesired string
+
+// WorkspaceFlag STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for
+type WorkspaceFlag string
 
 // WorkspaceState What is seen
 type WorkspaceState string

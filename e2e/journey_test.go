@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -47,6 +48,12 @@ func show(t testing.TB, c *client.ClientWithResponses, id string) client.Workspa
 func reaches(t testing.TB, c *client.ClientWithResponses, id, state string) client.Workspace {
 	t.Helper()
 	var w client.Workspace
+	defer func() {
+		if string(w.State) != state {
+			seen, err := json.Marshal(w)
+			t.Logf("last seen, %v: %s", err, seen)
+		}
+	}()
 	eventually(t, id+" is "+state, func() bool {
 		w = show(t, c, id)
 		return string(w.State) == state

@@ -40,6 +40,9 @@ func run(m *testing.M) int {
 	if dir := os.Getenv("FORGE_E2E_CHILD"); dir != "" {
 		return child(dir)
 	}
+	if config := os.Getenv("FORGE_E2E_SERVER"); config != "" {
+		return serverChild(config)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	ready := make(chan struct{})
 	ended := make(chan error, 1)

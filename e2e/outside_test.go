@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -33,7 +34,7 @@ func books(t *testing.T, id string) (holds, openMeters int) {
 
 func outside(t *testing.T, providerID, what string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("%s/_emu/workspaces/%s/%s", forge.AWS, providerID, what), nil)
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodPost, fmt.Sprintf("%s/_emu/workspaces/%s/%s", forge.AWS, providerID, what), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +66,11 @@ func TestAStrangersWorkSpaceIsNeitherAdoptedNorTouched(t *testing.T) {
 		t.Fatalf("%v %+v", err, made)
 	}
 	foreign := *made.PendingRequests[0].WorkspaceId
+	eventually(t, "the stranger's WorkSpace is shown", func() bool {
+		shown, err := amazon().DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{WorkspaceIds: []string{foreign}})
+		return err == nil && len(shown.Workspaces) == 1
+	})
+	t.Cleanup(func() { outside(t, foreign, "terminate") }) // her place is free again for the other tests
 	c := as(t, "karen")
 	w := launch(t, c, client.WorkspaceCreate{Blueprint: "go-dev"})
 	w = reaches(t, c, w.Id, "CONFLICT")

@@ -2,7 +2,21 @@
 
 package e2e
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+	"time"
+)
 
 // TestProveFoundation is the whole evidence for crashes: twenty kills at random moments, twenty different users.
 func TestProveFoundation(t *testing.T) { crash(t, 20, 20261122) }
+
+// TestProveBoundaries kills at every boundary around a create, one after the other.
+func TestProveBoundaries(t *testing.T) { boundariesAroundCreate(t, 1) }
+
+// TestProveChaos is the storm with 200 people, twenty times, each with a seed of its own.
+func TestProveChaos(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprintf("seed %d", seed+1), func(t *testing.T) { chaos(t, chaosConfig{users: 200, lasts: 30 * time.Second, seed: seed + 1}) })
+	}
+}

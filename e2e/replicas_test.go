@@ -27,7 +27,7 @@ func replica(t *testing.T) (url string, stop func()) {
 		t.Fatal(err)
 	}
 	f, err := app.New(t.Context(), app.Config{
-		DatabaseURL: forge.DatabaseURL, Keys: keys, AuditOrigin: "forge.local/audit", AWSEndpoint: forge.AWS, AWSRate: 100, MaxConns: 10,
+		DatabaseURL: forge.DatabaseURL, Keys: keys, AuditOrigin: "forge.local/audit", AWSEndpoint: forge.AWS, AWSRate: 100, AWSSpeed: 600, MaxConns: 10,
 		Directories: []workspace.Directory{{Region: "us-east-1", ID: "d-9067000001"}}, Workers: true, API: true, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

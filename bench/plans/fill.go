@@ -356,7 +356,7 @@ func (f *filler) workspaces(ctx context.Context) error {
 		"id", "name", "user_id", "team_id", "project_id", "cost_centre", "blueprint_version_id", "service_type", "bundle_type",
 		"operating_system", "license", "running_mode", "region", "directory_id", "directory_user", "auto_stop_timeout_minutes",
 		"max_lifetime_days", "tags", "desired", "state", "state_reason", "provider_id", "version", "next_due_at", "lease_until", "created_at",
-		"updated_at", "available_at", "terminated_at",
+		"updated_at", "state_since", "available_at", "terminated_at",
 	}, each(n, func(i int) []any {
 		d := &f.desktops[i]
 		d.created = at(i, n, Now.Add(-12*time.Hour))
@@ -408,7 +408,7 @@ func (f *filler) workspaces(ctx context.Context) error {
 			d.id(), fmt.Sprintf("desk-%d", i), u.id, f.teams[u.team].id, text(d.project), fmt.Sprintf("cc-%d", u.team), f.versions[f.skewed(len(f.versions), 2)].id,
 			"WORKSPACES_PERSONAL", "STANDARD", "WINDOWS", "INCLUDED", "AUTO_STOP", region, fmt.Sprintf("d-%d", i), u.name, 60,
 			lifetime, "{}", desired, d.state, "user", "ws-" + d.unique, 5, due, leased, d.created,
-			updated, available, ended,
+			updated, updated, available, ended,
 		}
 	}))
 }

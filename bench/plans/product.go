@@ -51,9 +51,19 @@ func Open(ctx context.Context, url string) (*Bench, error) {
 	}
 	b.book = &budget.Book{Spent: cost.Spent}
 	b.meter = &cost.Meter{Budgets: b.book}
-	b.fleet = &workspace.Fleet{Budgets: b.book, Meter: b.meter}
+	b.fleet = &workspace.Fleet{Budgets: b.book, Meter: b.meter, Provider: nobody{}}
 	b.reconciler = &workspace.Reconciler{Fleet: b.fleet, Log: b.log, Clock: now, Slog: silent}
 	return b, nil
+}
+
+// nobody is a cloud that cannot be reached.
+type nobody struct{ workspace.Provider }
+
+var errNobody = &workspace.ProviderError{Class: workspace.Throttled, Code: "NOBODY"}
+
+// Describe fails, so that what was claimed is given back as it was.
+func (nobody) Describe(context.Context, string, []string) (map[string]workspace.Observation, error) {
+	return nil, errNobody
 }
 
 // ear hears every statement that goes to the database while it listens.

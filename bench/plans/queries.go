@@ -221,12 +221,19 @@ func (a *asker) sweeps() {
 	if a.err != nil {
 		return
 	}
-	heard, err := a.listen(func(sql string) bool { return strings.Contains(sql, "lease_token") }, func() error {
-		_, err := a.reconciler.Round(a.ctx)
+	for _, c := range []struct{ which, known string }{{"that Amazon knows", "provider_id IS NOT NULL"}, {"that Amazon does not know yet", "provider_id IS NULL"}} {
+		heard, err := a.listen(func(sql string) bool { return strings.Contains(sql, "SET lease_token") && strings.Contains(sql, c.known) }, func() error {
+			_, err := a.reconciler.Round(a.ctx)
+			return err
+		})
+		passed := value[int64](a, `SELECT count(*) FROM workspaces WHERE next_due_at <= $1 AND (lease_until > $1 OR NOT (`+c.known+`))`, Now)
+		a.add("sweep: WorkSpaces due "+c.which+", claimed", 3*workspace.BatchSize+passed, by("workspaces_due_idx", "workspaces_pkey"), heard, err)
+	}
+	expected, err := a.listen(func(sql string) bool { return strings.Contains(sql, "percentile_cont") }, func() error {
+		_, err := workspace.Expect(a.ctx, a.Pool, "us-east-1")
 		return err
 	})
-	leased := value[int64](a, `SELECT count(*) FROM workspaces WHERE next_due_at <= $1 AND lease_until > $1`, Now)
-	a.add("sweep: WorkSpaces due, claimed", 3*workspace.BatchSize+leased, by("workspaces_due_idx", "workspaces_pkey"), heard, err)
+	a.add("how long provisioning took lately", 400, by("workspaces_provisioned_idx"), expected, err)
 	over := value[int64](a, `
 		SELECT count(*) FROM workspaces WHERE terminated_at IS NULL AND created_at + max_lifetime_days * INTERVAL '1 day' <= $1`, Now)
 	a.text("sweep: lifetimes that are over", over, by("workspaces_lifetime_idx"), `

@@ -16,6 +16,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/httpapi"
 	"github.com/robco-forge/forge/internal/workspace"
@@ -133,7 +134,9 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
 	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
 	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
-	f.Float64Var(&s.cfg.AWSRate, "aws-rate", 2, "calls a second to Amazon, per region; Amazon's limit is 2")
+	f.Float64Var(&s.cfg.AWSRate, "aws-rate", desktop.AmazonRate, "calls a second to Amazon in each region, of all replicas together; Amazon's limit is 2")
+	f.StringVar(&s.cfg.AWSAccount, "aws-account", "default", "name of the AWS account; servers with the same name share --aws-rate")
+	f.IntVar(&s.cfg.AWSSpeed, "aws-speed", 1, "how many times faster than Amazon --aws-endpoint works: an emulator's --speed")
 	f.StringArrayVar(&s.directories, "aws-directory", nil, "REGION=d-id where WorkSpaces are made; repeatable (in the variable: separated by commas), the first is the default")
 	f.StringVar(&s.cfg.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 takes a free one")
 	f.BoolVar(&s.cfg.Workers, "workers", true, "run the background loops in this process")
@@ -188,6 +191,9 @@ func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
 	}
 	if s.cfg.AWSRate <= 0 || s.cfg.TokenRate <= 0 || s.cfg.AddressRate <= 0 {
 		wrong = append(wrong, errors.New("rates must be above zero"))
+	}
+	if s.cfg.AWSSpeed < 1 || s.cfg.AWSSpeed > 1 && s.cfg.AWSEndpoint == "" {
+		wrong = append(wrong, errors.New("--aws-speed is 1 or more, and Amazon itself works at 1: it goes with --aws-endpoint"))
 	}
 	if len(wrong) > 0 {
 		return cli.UsageError{Err: errors.Join(wrong...)}

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -45,6 +47,10 @@ type Config struct {
 	AuditOrigin string
 	AWSEndpoint string
 	AWSRate     float64 // not money: calls a second
+	// AWSAccount names the account whose limits AWSRate is: replicas that give the same name share them.
+	AWSAccount string
+	// AWSSpeed is how many times faster than Amazon the endpoint works: an emulator's speed. 0 is 1.
+	AWSSpeed    int
 	Directories []workspace.Directory
 	Workers     bool
 	API         bool
@@ -54,19 +60,24 @@ type Config struct {
 	AddressRate    float64 // not money: requests a second
 	Version        string
 	Logger         *slog.Logger
+	// Tracer hears of every statement, and AWSTransport may stand in the way to Amazon: for tests that end the process
+	// between any two of them. nil is nobody.
+	Tracer       pgx.QueryTracer
+	AWSTransport func(http.RoundTripper) http.RoundTripper
 }
 
 // Forge is a running service.
 type Forge struct {
-	cfg     Config
-	Pool    *pgxpool.Pool
-	Log     *audit.Log
-	Fleet   *workspace.Fleet
-	Budgets *budget.Book
-	API     *httpapi.Server
-	workers *worker.Workers
-	reg     *prometheus.Registry
-	split   bool // the application's role is not the owner
+	cfg      Config
+	Pool     *pgxpool.Pool
+	Log      *audit.Log
+	Fleet    *workspace.Fleet
+	Budgets  *budget.Book
+	API      *httpapi.Server
+	workers  *worker.Workers
+	provider *desktop.Provider
+	reg      *prometheus.Registry
+	split    bool // the application's role is not the owner
 }
 
 // ErrOrigin says that the database belongs to another log.
@@ -85,7 +96,7 @@ func New(ctx context.Context, cfg Config) (*Forge, error) {
 			return nil, err
 		}
 	}
-	pool, err := postgres.Open(ctx, cfg.DatabaseURL, cfg.MaxConns)
+	pool, err := postgres.OpenTraced(ctx, cfg.DatabaseURL, cfg.MaxConns, cfg.Tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -132,26 +143,53 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	if err != nil {
 		return nil, fmt.Errorf("AWS configuration: %w", err)
 	}
+	if cfg.AWSTransport != nil {
+		aws.HTTPClient = &http.Client{Transport: cfg.AWSTransport(http.DefaultTransport)}
+	}
 	reg := prometheus.NewRegistry()
+	f := &Forge{cfg: cfg, Pool: pool, Log: log, reg: reg}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	calls := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "forge_aws_call_seconds", Help: "Calls to Amazon by operation and outcome."}, []string{"operation", "region", "outcome"})
-	reg.MustRegister(calls)
+	steps := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "forge_provisioning_seconds", Help: "From the request of a WorkSpace to its first AVAILABLE, whole and by step.",
+		Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 900, 1200, 1800, 2400, 3600, 7200}, // not money: seconds
+	}, []string{"region", "step"})
+	waits := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "forge_aws_turn_wait_seconds", Help: "How long calls to Amazon waited for their turn within its limits, by who waits.",
+		Buckets: []float64{.01, .1, .25, .5, 1, 2, 4, 8, 16, 32}, // not money: seconds
+	}, []string{"region", "for"})
+	reg.MustRegister(calls, steps, waits, awsCollector{f})
 
-	f := &Forge{cfg: cfg, Pool: pool, Log: log, reg: reg}
 	f.Budgets = &budget.Book{Spent: cost.Spent}
 	meter := &cost.Meter{Budgets: f.Budgets}
+	limiter := &desktop.Shared{
+		DB: pool, Account: cfg.AWSAccount, PerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate * desktop.AmazonBurst / desktop.AmazonRate),
+		Waited: func(region string, sweep bool, d time.Duration) {
+			who := "people"
+			if sweep {
+				who = "sweep"
+			}
+			waits.WithLabelValues(region, who).Observe(d.Seconds())
+		},
+	}
+	f.provider = desktop.New(desktop.Config{
+		Endpoint: cfg.AWSEndpoint, Limiter: limiter, Origin: cfg.AuditOrigin, Logger: cfg.Logger, AWS: aws,
+		BreakFor: max(15*time.Second/time.Duration(max(cfg.AWSSpeed, 1)), 100*time.Millisecond),
+		Observe: func(c desktop.Call) {
+			calls.WithLabelValues(c.Operation, c.Region, c.Outcome).Observe(c.Took.Seconds())
+		},
+	})
 	f.Fleet = &workspace.Fleet{
-		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories,
-		Provider: desktop.New(desktop.Config{
-			Endpoint: cfg.AWSEndpoint, RatePerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate*2.5) + 1, Origin: cfg.AuditOrigin, Logger: cfg.Logger, AWS: aws,
-			Observe: func(c desktop.Call) {
-				calls.WithLabelValues(c.Operation, c.Region, c.Outcome).Observe(c.Took.Seconds())
-			},
-		}),
+		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed, Provider: f.provider,
 	}
 	f.workers = worker.New(worker.Config{
-		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger},
-		Meter:      meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
+			steps.WithLabelValues(p.Region, "total").Observe(p.Total.Seconds())
+			for _, s := range p.Steps {
+				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
+			}
+		}},
+		Meter: meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
 		f.Fleet.Due = f.workers.Poke
@@ -215,8 +253,9 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx))
 	}
+	checks = append(checks, f.circuits())
 	if f.cfg.Workers {
 		var err error
 		if !f.workers.Healthy() {
@@ -243,6 +282,33 @@ func (f *Forge) partitions(ctx context.Context) httpapi.Check {
 	case len(health.Problems) > 0:
 		c.Message = health.Summary() + " (forge audit partitions check)"
 	}
+	return c
+}
+
+// holds tells where nothing can be made. It only warns: everything else goes on.
+func (f *Forge) holds(ctx context.Context) httpapi.Check {
+	c := httpapi.Check{Name: "aws_creation", OK: true}
+	holds, err := workspace.Holds(ctx, f.Pool)
+	if err != nil {
+		f.cfg.Logger.WarnContext(ctx, "holds", "error", err)
+		c.Message = "it could not be looked at; the cause is in the log"
+	}
+	for _, h := range holds {
+		c.Message += fmt.Sprintf("nothing can be made in %s since %s: %s: %s (docs/aws.md). ", strings.TrimSpace(h.Region+" "+h.DirectoryID), h.Since.Format(time.RFC3339), h.Code, h.Message)
+	}
+	c.Message = strings.TrimSpace(c.Message)
+	return c
+}
+
+// circuits tells which regions do not answer. It only warns: requests wait, and everything else goes on.
+func (f *Forge) circuits() httpapi.Check {
+	c := httpapi.Check{Name: "aws_circuit", OK: true}
+	for _, circuit := range f.provider.Circuits() {
+		if circuit.State != "closed" {
+			c.Message += circuit.Region + " is " + circuit.State + ": Amazon does not answer this replica. "
+		}
+	}
+	c.Message = strings.TrimSpace(c.Message)
 	return c
 }
 

@@ -161,7 +161,7 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 		return err
 	}
 	f, err := New(ctx, Config{
-		DatabaseURL: pg.AppURL, MigrateURL: pg.OwnerURL, MaxConns: 40, Keys: keys, AuditOrigin: devOrigin, AWSEndpoint: awsURL, AWSRate: 100,
+		DatabaseURL: pg.AppURL, MigrateURL: pg.OwnerURL, MaxConns: 40, Keys: keys, AuditOrigin: devOrigin, AWSEndpoint: awsURL, AWSRate: 100, AWSSpeed: int(o.AWSSpeed),
 		Directories: []workspace.Directory{{Region: devRegion, ID: devDirectory}}, Workers: true, API: true, Version: o.Version, Logger: o.Logger,
 	})
 	if err != nil {

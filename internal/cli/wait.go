@@ -33,11 +33,20 @@ const (
 // wait stays until the WorkSpace is in the target state, or cannot come to it, or the time is over. It returns the last
 // that was seen, and its JSON unless that is still the first.
 func (s *session) wait(ws client.Workspace, target string, timeout time.Duration) (client.Workspace, json.RawMessage, error) {
-	started, seen := s.now(), ""
+	started, seen, held, told := s.now(), "", "", false
 	var raw json.RawMessage
 	unsure := false
 	defer s.progressDone()
 	for {
+		if usual := expected(ws); usual != "" && !told {
+			s.note("Expected: %s.", printable(usual))
+			told = true
+		}
+		if why := waitingFor(ws); why != "" && why != held {
+			s.progressDone()
+			s.note("Waiting: %s.", printable(why))
+			held = why
+		}
 		if string(ws.State) != seen && !s.errTTY {
 			s.note("%s", progress(ws))
 			seen = string(ws.State)
@@ -105,6 +114,14 @@ func progress(ws client.Workspace) string {
 		line += "  " + printable(ws.StateReason)
 	}
 	return line
+}
+
+// waitingFor is why a WorkSpace on its way does not go on; empty when it does.
+func waitingFor(ws client.Workspace) string {
+	if ws.Provisioning == nil || ws.Provisioning.Waiting == nil {
+		return ""
+	}
+	return *ws.Provisioning.Waiting
 }
 
 func clip(s string, width int) string {

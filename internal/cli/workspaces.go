@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -179,6 +180,10 @@ func workspaceTable(ws client.Workspace) *table {
 	}
 	t.pair("Error code", wordsOf(ws.ErrorCode))
 	t.pair("Error", wordsOf(ws.ErrorMessage))
+	if ws.Flag != nil {
+		t.pair("Attention", words(flagged[string(*ws.Flag)]))
+	}
+	provisioning(t, ws)
 	t.pair("Cost to date USD", dollars(ws.CostToDate))
 	t.pair("Blueprint", words(ws.Blueprint))
 	t.pair("Bundle", words(ws.BundleType))
@@ -205,6 +210,44 @@ func workspaceTable(ws client.Workspace) *table {
 	t.pair("Terminated", instantOf(ws.TerminatedAt))
 	return t
 }
+
+var flagged = map[string]string{
+	"STUCK":    "STUCK: on its way for far longer than Amazon takes; the operators have been told",
+	"PROTOCOL": "PROTOCOL: it speaks PCoIP, which Forge never asks for; the operators have been told",
+}
+
+// provisioning shows how long the way to AVAILABLE takes, or took.
+func provisioning(t *table, ws client.Workspace) {
+	p := ws.Provisioning
+	if p == nil {
+		return
+	}
+	t.pair("Waiting", wordsOf(p.Waiting))
+	t.pair("Expected", words(expected(ws)))
+	steps := make([]string, 0, len(p.Steps))
+	for _, s := range p.Steps {
+		step := string(s.Name) + " " + seconds(s.Seconds)
+		if s.EndedAt == nil {
+			step += " so far"
+		}
+		steps = append(steps, step)
+	}
+	t.pair("Provisioning", words(strings.Join(steps, ", ")))
+}
+
+// expected says how long the way to AVAILABLE takes as a rule, and where that is known from; empty when it is over.
+func expected(ws client.Workspace) string {
+	if ws.Provisioning == nil || ws.Provisioning.Expected == nil {
+		return ""
+	}
+	e := ws.Provisioning.Expected
+	if e.Basis != "measured" {
+		return fmt.Sprintf("up to %s, rarely %s (Amazon's statement; too few were measured)", seconds(e.TypicalSeconds), seconds(e.SlowSeconds))
+	}
+	return fmt.Sprintf("half within %s, 95 of 100 within %s (measured on the last %d in %s)", seconds(e.TypicalSeconds), seconds(e.SlowSeconds), e.Samples, ws.Region)
+}
+
+func seconds(n int64) string { return (time.Duration(n) * time.Second).String() }
 
 func (e *env) listCommand() *cobra.Command {
 	var all bool

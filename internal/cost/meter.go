@@ -123,22 +123,23 @@ func nextHour(t time.Time) time.Time { return t.Truncate(time.Hour).Add(time.Hou
 // Pause closes the running-time meter: the WorkSpace no longer runs. What it ran is settled and charged here, in the
 // same transaction, so that no charge can come after.
 func (m *Meter) Pause(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-	return m.close(ctx, tx, ws, running)
+	return m.close(ctx, tx, ws, running, tx.Now)
 }
 
-// End closes every meter of a WorkSpace that is gone.
-func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
+// End closes every meter of a WorkSpace that is gone, at the instant it was last known to be there. What was settled and
+// charged beyond that stays.
+func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, last time.Time) error {
 	// All of them are locked before any budget is: the order in which everything here takes its locks.
 	if _, err := tx.Exec(ctx, `SELECT FROM usage WHERE workspace_id = $1 AND closed_at IS NULL ORDER BY id FOR UPDATE`, ws); err != nil {
 		return err
 	}
-	if err := m.close(ctx, tx, ws, running); err != nil {
+	if err := m.close(ctx, tx, ws, running, last); err != nil {
 		return err
 	}
-	return m.close(ctx, tx, ws, fixedMonth)
+	return m.close(ctx, tx, ws, fixedMonth, last)
 }
 
-func (m *Meter) close(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, kind string) error {
+func (m *Meter) close(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, kind string, end time.Time) error {
 	u, err := postgres.One[usage](ctx, tx, `
 		SELECT`+usageColumns+`
 		FROM usage
@@ -150,10 +151,14 @@ func (m *Meter) close(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, kind s
 	if err != nil {
 		return err
 	}
-	// A clock that is behind the opener's must not close before the opening.
-	end := tx.Now
-	if end.Before(u.OpenedAt) {
-		end = u.OpenedAt
+	// A clock that is behind the opener's must not close before the opening, nor running time before what is settled; a
+	// month's fee is settled to the month's end.
+	least := u.OpenedAt
+	if kind == running {
+		least = u.SettledUntil
+	}
+	if end.Before(least) {
+		end = least
 	}
 	if kind == running {
 		if err := m.slices(ctx, tx, &u, end); err != nil {

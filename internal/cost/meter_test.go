@@ -89,7 +89,7 @@ func (r *room) pause(t *testing.T, s cost.Subject) {
 
 func (r *room) end(t *testing.T, s cost.Subject) {
 	t.Helper()
-	r.do(t, func(ctx context.Context, tx *audit.Tx) error { return r.meter.End(ctx, tx, s.Workspace) })
+	r.do(t, func(ctx context.Context, tx *audit.Tx) error { return r.meter.End(ctx, tx, s.Workspace, tx.Now) })
 }
 
 func (r *room) settle(t *testing.T) int {
@@ -487,4 +487,28 @@ func TestASummaryThatCannotBeMadeIsRefused(t *testing.T) {
 			t.Errorf("%+v: %v", c.q, err)
 		}
 	}
+}
+
+// Somebody else ended it, and that is found out later: it costs up to when it was last seen, as Amazon's own bill does, but
+// what is settled already stays.
+func TestAMeterEndsWhenTheWorkSpaceWasLastSeen(t *testing.T) {
+	r := setUp(t, at("2026-11-10 08:00"), price.SessionCeil)
+	fee := price.MonthShare(9_750_000, at("2026-11-10 08:00"))
+	unsettled, settled := r.workspace(t, 0, "", price.AutoStop), r.workspace(t, 1, "", price.AutoStop)
+	endAt := func(s cost.Subject, last string) {
+		r.do(t, func(ctx context.Context, tx *audit.Tx) error { return r.meter.End(ctx, tx, s.Workspace, at(last)) })
+	}
+	r.begin(t, unsettled)
+	r.clock.Set(at("2026-11-10 14:30"))
+	endAt(unsettled, "2026-11-10 09:50")
+	want(t, "two hours begun", r.settled(t, unsettled.Workspace), fee+2*300_000)
+
+	r.clock.Set(at("2026-11-10 08:00"))
+	r.begin(t, settled)
+	r.clock.Set(at("2026-11-10 14:30"))
+	r.settle(t)
+	endAt(settled, "2026-11-10 09:50")
+	want(t, "six hours were settled", r.settled(t, settled.Workspace), fee+6*300_000)
+	r.settle(t)
+	want(t, "and no more follow", r.toDate(t, settled.Workspace), fee+6*300_000)
 }

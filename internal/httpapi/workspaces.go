@@ -275,9 +275,33 @@ func (s *Server) views(ctx context.Context, q postgres.Querier, found []workspac
 	if err != nil {
 		return nil, err
 	}
+	progress, err := workspace.ReadProgress(ctx, q, found)
+	if err != nil {
+		return nil, err
+	}
 	return mapped(found, func(w workspace.WorkSpace) api.Workspace {
-		return workspaceView(w, costs[w.ID], refs[w.BlueprintVersionID])
+		v := workspaceView(w, costs[w.ID], refs[w.BlueprintVersionID])
+		v.Provisioning = provisioningView(w, progress, now)
+		return v
 	}), nil
+}
+
+func provisioningView(w workspace.WorkSpace, progress workspace.Progress, now time.Time) *api.Provisioning {
+	p := &api.Provisioning{Waiting: progress.Waiting(&w)}
+	for _, s := range w.Provisioning().Steps {
+		end := now
+		if s.Ended != nil {
+			end = *s.Ended
+		}
+		p.Steps = append(p.Steps, api.ProvisioningStep{Name: s.Name, BegunAt: s.Begun, EndedAt: s.Ended, Seconds: int64(max(0, end.Sub(s.Begun)).Seconds())})
+	}
+	if e, ok := progress.Expected(&w); ok {
+		p.Expected = &api.Expectation{TypicalSeconds: int64(e.Typical.Seconds()), SlowSeconds: int64(e.Slow.Seconds()), Basis: "measured", Samples: e.Samples}
+		if e.Samples == 0 {
+			p.Expected.Basis = "stated"
+		}
+	}
+	return p
 }
 
 func workspaceView(w workspace.WorkSpace, toDate money.USD, ref string) api.Workspace {
@@ -286,7 +310,7 @@ func workspaceView(w workspace.WorkSpace, toDate money.USD, ref string) api.Work
 		Blueprint: ref, BlueprintVersionID: string(w.BlueprintVersionID), ServiceType: w.ServiceType, BundleType: w.BundleType,
 		OperatingSystem: w.OperatingSystem, RunningMode: w.RunningMode, Region: w.Region, DirectoryID: w.DirectoryID,
 		AutoStopTimeoutMinutes: w.AutoStopTimeoutMinutes, MaxLifetimeDays: w.MaxLifetimeDays, Tags: w.Tags, State: string(w.State),
-		StateReason: w.StateReason, Desired: string(w.Desired), ErrorCode: w.ErrorCode, ErrorMessage: w.ErrorMessage, CostToDate: usd(toDate),
+		StateReason: w.StateReason, Desired: string(w.Desired), ErrorCode: w.ErrorCode, ErrorMessage: w.ErrorMessage, Flag: w.Flag, CostToDate: usd(toDate),
 		Version: w.Version, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, AvailableAt: w.AvailableAt, TerminatedAt: w.TerminatedAt,
 	}
 	if w.ProjectID != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/postgres"
 )
 
 // Message is for a person, or for the leads of a team. Key names what it tells of, so that it is told once.
@@ -30,4 +31,23 @@ func Enqueue(ctx context.Context, tx *audit.Tx, m Message) error {
 		ON CONFLICT (dedupe_key) DO NOTHING`,
 		"msg_"+id.Unique(), m.Key, m.Kind, m.User, m.Team, payload, tx.Now)
 	return err
+}
+
+// EnqueueAdmins writes the message for every admin there is, each told once.
+func EnqueueAdmins(ctx context.Context, tx *audit.Tx, m Message) error {
+	admins, err := postgres.Many[struct{ ID id.User }](ctx, tx, `SELECT id FROM users WHERE role = 'admin' AND deactivated_at IS NULL ORDER BY id`)
+	if err != nil {
+		return err
+	}
+	for _, a := range admins {
+		if a.ID == m.User {
+			continue // the message is theirs already
+		}
+		toAdmin := m
+		toAdmin.Key, toAdmin.User, toAdmin.Team = m.Key+":"+string(a.ID), a.ID, ""
+		if err := Enqueue(ctx, tx, toAdmin); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -48,6 +48,11 @@ const (
 // Open connects to the database at url with at most maxConns connections (0: pgx's default) and checks that it answers.
 // Sessions speak UTC whatever the server's zone is.
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	return OpenTraced(ctx, url, maxConns, nil)
+}
+
+// OpenTraced is Open with somebody who hears of every statement; nil is nobody.
+func OpenTraced(ctx context.Context, url string, maxConns int32, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("database address: %w", Redact(err))
@@ -56,6 +61,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 		cfg.MaxConns = maxConns
 	}
 	cfg.MaxConnLifetime = time.Hour
+	cfg.ConnConfig.Tracer = tracer
 	cfg.MaxConnLifetimeJitter = 10 * time.Minute
 	params := cfg.ConnConfig.RuntimeParams
 	params["timezone"] = "UTC"

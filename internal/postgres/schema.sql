@@ -197,6 +197,9 @@ CREATE TABLE workspaces (
   asked_at timestamptz,
   attempts integer NOT NULL DEFAULT 0,
   missed integer NOT NULL DEFAULT 0,
+  replaced integer NOT NULL DEFAULT 0,
+  flag text NOT NULL DEFAULT '',
+  unclear boolean NOT NULL DEFAULT false,
 
   version bigint NOT NULL,
   next_due_at timestamptz,
@@ -205,6 +208,9 @@ CREATE TABLE workspaces (
 
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
+  state_since timestamptz NOT NULL DEFAULT now(),
+  first_asked_at timestamptz,
+  accepted_at timestamptz,
   available_at timestamptz,
   terminated_at timestamptz,
 
@@ -219,7 +225,8 @@ CREATE TABLE workspaces (
     AND (auto_stop_timeout_minutes IS NULL OR auto_stop_timeout_minutes > 0 AND auto_stop_timeout_minutes % 60 = 0)),
   CONSTRAINT workspaces_max_lifetime_ck CHECK (max_lifetime_days IS NULL OR max_lifetime_days BETWEEN 1 AND 3650),
   CONSTRAINT workspaces_desired_ck CHECK (desired IN ('AVAILABLE', 'STOPPED', 'TERMINATED')),
-  CONSTRAINT workspaces_asked_ck CHECK (asked IN ('', 'create', 'start', 'stop', 'terminate', 'modify')),
+  CONSTRAINT workspaces_asked_ck CHECK (asked IN ('', 'create', 'replace', 'start', 'stop', 'terminate', 'modify')),
+  CONSTRAINT workspaces_flag_ck CHECK (flag IN ('', 'STUCK', 'PROTOCOL')),
   CONSTRAINT workspaces_state_ck CHECK (state IN (
     'PENDING', 'AVAILABLE', 'STARTING', 'STOPPING', 'STOPPED', 'REBOOTING', 'REBUILDING', 'RESTORING', 'UPDATING',
     'IMPAIRED', 'MAINTENANCE', 'SUSPENDED', 'TERMINATING', 'TERMINATED', 'FAILED', 'CONFLICT')),
@@ -240,6 +247,33 @@ CREATE INDEX workspaces_blueprint_version_idx ON workspaces (blueprint_version_i
 CREATE INDEX workspaces_lifetime_idx ON workspaces (((created_at AT TIME ZONE 'UTC') + max_lifetime_days * INTERVAL '1 day'))
   WHERE max_lifetime_days IS NOT NULL AND terminated_at IS NULL;
 CREATE INDEX workspaces_stopped_idx ON workspaces (updated_at) WHERE state = 'STOPPED';
+-- How long it took lately, for saying how long it will take.
+CREATE INDEX workspaces_provisioned_idx ON workspaces (region, available_at) INCLUDE (created_at) WHERE available_at IS NOT NULL;
+
+-- Where nothing can be made until an operator has acted: a region (directory_id is empty) or one directory of it.
+CREATE TABLE provider_holds (
+  region text NOT NULL,
+  directory_id text NOT NULL,
+  code text NOT NULL,
+  message text NOT NULL,
+  since timestamptz NOT NULL,
+  last_at timestamptz NOT NULL,
+  next_try_at timestamptz NOT NULL,
+  refusals integer NOT NULL,
+  CONSTRAINT provider_holds_pk PRIMARY KEY (region, directory_id)
+);
+
+-- Whose turn it is to call Amazon: one row for each account and region, for all replicas. Microseconds since 1970.
+CREATE TABLE aws_limits (
+  account text NOT NULL,
+  region text NOT NULL,
+  tat_us bigint NOT NULL,
+  sweep_tat_us bigint NOT NULL DEFAULT 0,
+  pace_us bigint NOT NULL,
+  throttled_us bigint NOT NULL DEFAULT 0,
+  CONSTRAINT aws_limits_pk PRIMARY KEY (account, region),
+  CONSTRAINT aws_limits_pace_ck CHECK (pace_us > 0)
+) WITH (fillfactor = 50);
 
 -- What happened to a WorkSpace, numbered without gaps by the version of its row.
 CREATE TABLE workspace_events (
@@ -679,9 +713,9 @@ SELECT audit_partitions_ensure(24);
 CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
-GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, user_budgets, budget_periods, notifications,
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications,
   organisation, usage TO :"app";
-GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds TO :"app";
+GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds TO :"app";
 GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),

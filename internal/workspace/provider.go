@@ -16,9 +16,15 @@ type Provider interface {
 	Describe(ctx context.Context, region string, ids []string) (map[string]Observation, error)
 	// Create asks for a WorkSpace tagged with the intent and returns its id.
 	Create(ctx context.Context, spec CreateSpec) (string, error)
-	Start(ctx context.Context, region, id string) error
-	Stop(ctx context.Context, region, id string) error
-	Terminate(ctx context.Context, region, id string) error
+	// Start, Stop and Terminate ask for up to BatchSize WorkSpaces of a region, and return those that it was refused for, or
+	// that nobody knows about, with why. Each is settled by itself.
+	Start(ctx context.Context, region string, ids []string) map[string]error
+	Stop(ctx context.Context, region string, ids []string) map[string]error
+	Terminate(ctx context.Context, region string, ids []string) map[string]error
+	// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent, and Disown that by
+	// which they say that it is not ours.
+	HandOver(region, providerID string, intent id.WorkSpace) string
+	Disown(region, providerID string) string
 	// SetAutoStop changes the idle timeout, in minutes.
 	SetAutoStop(ctx context.Context, region, id string, minutes int) error
 }
@@ -44,7 +50,9 @@ type Observation struct {
 	Intent       id.WorkSpace
 	ErrorCode    string
 	ErrorMessage string
-	AutoStop     int // minutes; 0 when the mode has none
+	AutoStop     int    // minutes; 0 when the mode has none
+	Marked       bool   // its tags say whose it is, so that one that is not ours is somebody else's for certain
+	Protocol     string // "WSP" or "PCOIP"; empty when it is not told
 }
 
 // Class says what a provider's error means for the next step.
@@ -68,9 +76,20 @@ const (
 	Gone
 )
 
+// Extent is how much a refusal of class Blocked keeps from being made.
+type Extent int
+
+// The extents.
+const (
+	OneOnly      Extent = iota // the one that was asked for
+	OneDirectory               // everything in its directory
+	WholeRegion                // everything in its region: a quota, a permission
+)
+
 // ProviderError is a provider's refusal or failure.
 type ProviderError struct {
 	Class   Class
+	Extent  Extent
 	Code    string
 	Message string
 	Err     error

@@ -234,8 +234,8 @@ func insert(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
 		INSERT INTO workspaces (id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type,
 		                        operating_system, license, running_mode, region, directory_id, directory_user,
 		                        auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state, state_reason, version, next_due_at,
-		                        created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'requested', $21, $22, $23, $23)`,
+		                        created_at, updated_at, state_since)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'requested', $21, $22, $23, $23, $23)`,
 		w.ID, w.Name, w.UserID, w.TeamID, w.ProjectID, w.CostCentre, w.BlueprintVersionID, w.ServiceType, w.BundleType,
 		w.OperatingSystem, w.License, w.RunningMode, w.Region, w.DirectoryID, w.DirectoryUser,
 		w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, tags, w.Desired, w.State, w.Version, w.NextDueAt, w.CreatedAt)

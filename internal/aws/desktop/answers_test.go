@@ -75,7 +75,7 @@ func TestAnswersOfAWriteHaveTheirClassesAndAreNotAskedForAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, requests := answering(t, c.answer)
-			wantClass(t, p.Stop(t.Context(), home, "ws-000000000"), c.class)
+			wantClass(t, one(p.Stop(t.Context(), home, []string{"ws-000000000"})), c.class)
 			if got := requests.Load(); got != c.times {
 				t.Errorf("sent %d times, want %d", got, c.times)
 			}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/postgres/pgtest"
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
@@ -30,7 +31,11 @@ const (
 	elsewhere = "d-93671a2b3c" // the directory there
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withDatabase{m}) }
+
+type withDatabase struct{ m *testing.M }
+
+func (d withDatabase) Run() int { return pgtest.Run(d.m) }
 
 // bench is a provider of an emulator whose clock is in the test's hand.
 type bench struct {
@@ -95,7 +100,7 @@ func newBench(t *testing.T, settings ...func(*emulator.Config)) *bench {
 // configFor is for a server of the test, as fast as it can.
 func configFor(server *httptest.Server) Config {
 	return Config{
-		Endpoint: server.URL, RatePerSecond: 10_000, Burst: 100, Origin: "test-forge", Logger: slog.New(slog.DiscardHandler),
+		Endpoint: server.URL, Limiter: &Local{PerSecond: 10_000, Burst: 100}, Origin: "test-forge", Logger: slog.New(slog.DiscardHandler),
 		AWS: aws.Config{
 			Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""),
 			HTTPClient:  server.Client(),
@@ -221,4 +226,12 @@ func classIn(err error) workspace.Class {
 		return pe.Class
 	}
 	return workspace.Ambiguous
+}
+
+// one is the failure of the only one of a batch.
+func one(failed map[string]error) error {
+	for _, err := range failed {
+		return err
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ var (
 )
 
 // choose picks one bundle, always the same of the same ones: those that say they speak WSP before those that say
-// nothing, those without further software before those with it, then by name, then by id. None is of PCoIP: Amazon does
+// nothing, those without further software before those with it, the newest system first, then by name, then by id. None is of PCoIP: Amazon does
 // not let a user have both in one directory.
 func choose(all []types.WorkspaceBundle, compute, system string) (bundleID string, ok bool) {
 	says, known := systems[system]
@@ -125,6 +126,7 @@ func choose(all []types.WorkspaceBundle, compute, system string) (bundleID strin
 		return cmp.Or(
 			-compareBool(saysWSP.MatchString(label(a)), saysWSP.MatchString(label(b))),
 			compareBool(saysExtra.MatchString(label(a)), saysExtra.MatchString(label(b))),
+			slices.Compare(numbers(b), numbers(a)), // the newest system
 			strings.Compare(aws.ToString(a.Name), aws.ToString(b.Name)),
 			strings.Compare(aws.ToString(a.BundleId), aws.ToString(b.BundleId)))
 	}
@@ -137,6 +139,21 @@ func choose(all []types.WorkspaceBundle, compute, system string) (bundleID strin
 
 func label(b types.WorkspaceBundle) string {
 	return aws.ToString(b.Name) + "\n" + aws.ToString(b.Description)
+}
+
+var number = regexp.MustCompile(`\d+`)
+
+// numbers are those in a bundle's name, in their order: the versions of its system.
+func numbers(b types.WorkspaceBundle) []int {
+	var all []int
+	for _, digits := range number.FindAllString(aws.ToString(b.Name), -1) {
+		n, err := strconv.Atoi(digits)
+		if err != nil {
+			continue // longer than any version
+		}
+		all = append(all, n)
+	}
+	return all
 }
 
 // compareBool orders false before true.

@@ -8,6 +8,7 @@ package desktop
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -16,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
-	"golang.org/x/time/rate"
+	"github.com/sony/gobreaker/v2"
 
 	"github.com/robco-forge/forge/internal/workspace"
 )
@@ -24,18 +25,20 @@ import (
 const (
 	// httpTimeout bounds one attempt, from connecting to the last byte of the answer.
 	httpTimeout = 10 * time.Second
-	// Amazon's own limits for an account in a Region; above them it throttles.
-	amazonRate  = 2 // calls a second
-	amazonBurst = 5
+	// AmazonRate and AmazonBurst are Amazon's own limits for an account in a Region; above them it throttles.
+	AmazonRate  = 2 // calls a second
+	AmazonBurst = 5
 	// batchSize is how many WorkSpaces Amazon takes in one request.
 	batchSize = 25
 )
 
 // Config says how to reach Amazon.
 type Config struct {
-	Endpoint      string  // where the API is; "" is Amazon
-	RatePerSecond float64 // attempts a second in each Region; 0 is Amazon's limit, 2
-	Burst         int     // attempts that may come at once; 0 is Amazon's limit, 5
+	Endpoint string // where the API is; "" is Amazon
+	// Limiter gives every attempt its turn; nil is one of this process alone, with Amazon's limits.
+	Limiter Limiter
+	// BreakFor is how long nothing is sent to a Region that has not answered BreakAfter calls on end; 0 is 15 s.
+	BreakFor time.Duration
 	// Origin names this installation. WorkSpaces that carry another's name, or none, are strangers.
 	Origin string
 	Logger *slog.Logger // nil is slog.Default()
@@ -70,15 +73,16 @@ type region struct {
 	name    string
 	client  *workspaces.Client
 	bundles *bundleList
+	breaker *gobreaker.CircuitBreaker[struct{}]
 }
 
 // New makes a provider. It calls nobody yet.
 func New(cfg Config) *Provider {
-	if cfg.RatePerSecond == 0 {
-		cfg.RatePerSecond = amazonRate
+	if cfg.Limiter == nil {
+		cfg.Limiter = &Local{PerSecond: AmazonRate, Burst: AmazonBurst}
 	}
-	if cfg.Burst == 0 {
-		cfg.Burst = amazonBurst
+	if cfg.BreakFor == 0 {
+		cfg.BreakFor = breakFor
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -121,19 +125,15 @@ func (p *Provider) region(name string) *region {
 	defer p.mu.Unlock()
 	r, ok := p.regions[name]
 	if !ok {
-		// Amazon counts for the whole account. With several replicas this limiter is each one's own, and together they may
-		// exceed the limit; then Amazon throttles, which costs time and nothing else. A limiter shared by the replicas is
-		// to take this one's place.
-		limiter := rate.NewLimiter(rate.Limit(p.cfg.RatePerSecond), p.cfg.Burst)
 		client := workspaces.NewFromConfig(p.aws, func(o *workspaces.Options) {
 			o.Region = name
 			if p.cfg.Endpoint != "" {
 				o.BaseEndpoint = aws.String(p.cfg.Endpoint)
 			}
-			o.Retryer = retryer{limiter}
+			o.Retryer = retryer{p.cfg.Limiter, name}
 			o.RetryMaxAttempts = 0 // what the environment says would be put around our retryer
 		})
-		r = &region{name: name, client: client, bundles: newBundleList()}
+		r = &region{name: name, client: client, bundles: newBundleList(), breaker: p.newBreaker(name)}
 		p.regions[name] = r
 	}
 	return r
@@ -142,18 +142,36 @@ func (p *Provider) region(name string) *region {
 // call runs one operation and gives its failure a class.
 func (p *Provider) call(ctx context.Context, r *region, operation string, do func(*workspaces.Client) error) error {
 	began := time.Now()
-	err := do(r.client)
-	outcome := "ok"
-	if err != nil {
-		failure := failureOf(ctx, err)
-		if failure.unknown {
-			p.cfg.Logger.WarnContext(ctx, "Amazon answered with a code that is not known",
-				"operation", operation, "region", r.name, "code", failure.Code, "message", failure.Message)
+	_, err := r.breaker.Execute(func() (struct{}, error) {
+		err := do(r.client)
+		if err == nil {
+			return struct{}{}, nil
 		}
-		outcome, err = className(failure.Class), &failure.ProviderError
+		return struct{}{}, p.classified(ctx, r, operation, err)
+	})
+	outcome := "ok"
+	var pe *workspace.ProviderError
+	switch {
+	case errors.As(err, &pe):
+		outcome = className(pe.Class)
+		if pe.Class == workspace.Throttled && pe.Code != codeNoTurn && pe.Code != codeNoLimit {
+			p.cfg.Limiter.Throttled(ctx, r.name)
+		}
+	case err != nil:
+		outcome, err = "not_sent", refused(workspace.Throttled, codeCircuitOpen, "Amazon has not answered the last calls; nothing is sent to it for a moment")
 	}
 	p.cfg.Observe(Call{Operation: operation, Region: r.name, Outcome: outcome, Took: time.Since(began)})
 	return err
+}
+
+// classified gives a failure its class.
+func (p *Provider) classified(ctx context.Context, r *region, operation string, err error) error {
+	failure := failureOf(ctx, err)
+	if failure.unknown {
+		p.cfg.Logger.WarnContext(ctx, "Amazon answered with a code that is not known",
+			"operation", operation, "region", r.name, "code", failure.Code, "message", failure.Message)
+	}
+	return &failure.ProviderError
 }
 
 // pages asks for page after page until there is no token for another. Only the token tells: a page may be empty and not

@@ -27,7 +27,7 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	s := spec("alice")
 	made := b.create(s)
 
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Intent: s.Intent, AutoStop: 120}}
+	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Intent: s.Intent, AutoStop: 120, Protocol: "WSP"}}
 	if diff := cmp.Diff(want, b.find("ALICE")); diff != "" {
 		t.Error(diff)
 	}
@@ -36,7 +36,7 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]workspace.Observation{made: {ProviderID: made, State: "AVAILABLE", AutoStop: 120}}, described); diff != "" {
+	if diff := cmp.Diff(map[string]workspace.Observation{made: {ProviderID: made, State: "AVAILABLE", AutoStop: 120, Protocol: "WSP"}}, described); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -114,7 +114,7 @@ func TestBundlesAreReadOnceWithAllTheirPages(t *testing.T) {
 	if asked := b.sent("DescribeWorkspaceBundles"); len(asked) != 2 { // 28 bundles, 25 to a page
 		t.Errorf("asked %q", asked)
 	}
-	if got := lastCreate(t, b).BundleId; got != "wsb-8k5xwlxqc" {
+	if got := lastCreate(t, b).BundleId; got != "wsb-v26vg2847" { // the newest Windows Server
 		t.Errorf("bundle %s", got)
 	}
 }
@@ -149,8 +149,8 @@ func TestWhatMayHaveHadAnEffectIsSentOnce(t *testing.T) {
 			}{
 				{"CreateWorkspaces", func() error { _, err := b.Create(ctx, spec("bob")); return err }},
 				{"ModifyWorkspaceProperties", func() error { return b.SetAutoStop(ctx, home, made, 240) }},
-				{"StopWorkspaces", func() error { return b.Stop(ctx, home, made) }},
-				{"TerminateWorkspaces", func() error { return b.Terminate(ctx, home, made) }},
+				{"StopWorkspaces", func() error { return one(b.Stop(ctx, home, []string{made})) }},
+				{"TerminateWorkspaces", func() error { return one(b.Terminate(ctx, home, []string{made})) }},
 			} {
 				before := len(b.outcomes(c.operation))
 				b.fail(c.operation, kind, 1)
@@ -172,7 +172,7 @@ func TestWhatIsThrottledIsSentAgainThreeTimesAtMost(t *testing.T) {
 		t.Errorf("sent %v", got)
 	}
 	b.fail("StartWorkspaces", "throttle", 10)
-	pe := wantClass(t, b.Start(t.Context(), home, "ws-000000000"), workspace.Throttled)
+	pe := wantClass(t, one(b.Start(t.Context(), home, []string{"ws-000000000"})), workspace.Throttled)
 	if pe.Code != "ThrottlingException" {
 		t.Errorf("code %s", pe.Code)
 	}
@@ -214,13 +214,13 @@ func TestStartStopAndTerminateAnswerForTheState(t *testing.T) {
 	b := newBench(t)
 	ctx := t.Context()
 	made := b.create(spec("alice"))
-	wantClass(t, b.Stop(ctx, home, made), workspace.NotNow)
-	wantClass(t, b.Start(ctx, home, made), workspace.NotNow)
+	wantClass(t, one(b.Stop(ctx, home, []string{made})), workspace.NotNow)
+	wantClass(t, one(b.Start(ctx, home, []string{made})), workspace.NotNow)
 	wantClass(t, b.SetAutoStop(ctx, home, made, 60), workspace.NotNow)
-	wantClass(t, b.Stop(ctx, home, "ws-000000000"), workspace.Gone)
-	wantClass(t, b.Start(ctx, home, "ws-000000000"), workspace.Gone)
+	wantClass(t, one(b.Stop(ctx, home, []string{"ws-000000000"})), workspace.Gone)
+	wantClass(t, one(b.Start(ctx, home, []string{"ws-000000000"})), workspace.Gone)
 	wantClass(t, b.SetAutoStop(ctx, home, "ws-000000000", 60), workspace.Gone)
-	if err := b.Terminate(ctx, home, "ws-000000000"); err != nil {
+	if err := one(b.Terminate(ctx, home, []string{"ws-000000000"})); err != nil {
 		t.Errorf("terminate of what is not there: %v", err)
 	}
 
@@ -241,11 +241,11 @@ func TestStartStopAndTerminateAnswerForTheState(t *testing.T) {
 		want string
 	}{
 		{func() error { return b.SetAutoStop(ctx, home, made, 60) }, "AVAILABLE"},
-		{func() error { return b.Stop(ctx, home, made) }, "STOPPING"},
+		{func() error { return one(b.Stop(ctx, home, []string{made})) }, "STOPPING"},
 		{func() error { b.pass(5 * time.Minute); return nil }, "STOPPED"},
-		{func() error { return b.Start(ctx, home, made) }, "STARTING"},
-		{func() error { return b.Terminate(ctx, home, made) }, "TERMINATING"},
-		{func() error { return b.Terminate(ctx, home, made) }, "TERMINATING"},
+		{func() error { return one(b.Start(ctx, home, []string{made})) }, "STARTING"},
+		{func() error { return one(b.Terminate(ctx, home, []string{made})) }, "TERMINATING"},
+		{func() error { return one(b.Terminate(ctx, home, []string{made})) }, "TERMINATING"},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
@@ -258,7 +258,7 @@ func TestStartStopAndTerminateAnswerForTheState(t *testing.T) {
 	always.RunningMode = "ALWAYS_ON"
 	running := b.create(always)
 	b.pass(time.Hour / 2)
-	wantClass(t, b.Stop(ctx, home, running), workspace.Rejected)
+	wantClass(t, one(b.Stop(ctx, home, []string{running})), workspace.Rejected)
 	wantClass(t, b.SetAutoStop(ctx, home, running, 60), workspace.Rejected)
 }
 
@@ -272,11 +272,11 @@ func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.pass(10 * time.Second)
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", AutoStop: 120}}
+	want := []workspace.Observation{{ProviderID: made, State: "PENDING", AutoStop: 120, Protocol: "WSP"}}
 	if diff := cmp.Diff(want, b.find("alice")); diff != "" {
 		t.Error(diff)
 	}
-	if err := b.Terminate(t.Context(), home, made); err != nil {
+	if err := one(b.Terminate(t.Context(), home, []string{made})); err != nil {
 		t.Fatal(err)
 	}
 	want[0].State = "TERMINATING" // a stranger still
@@ -288,7 +288,7 @@ func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
 func TestOneOfOursThatIsLeavingIsNoStranger(t *testing.T) {
 	b := newBench(t)
 	old := b.create(spec("alice"))
-	if err := b.Terminate(t.Context(), home, old); err != nil {
+	if err := one(b.Terminate(t.Context(), home, []string{old})); err != nil {
 		t.Fatal(err)
 	}
 	if found := b.find("alice"); len(found) != 0 {
@@ -365,7 +365,7 @@ func TestACancelledCallIsAmbiguous(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantClass(t, b.Stop(ctx, home, "ws-000000000"), workspace.Ambiguous)
+	wantClass(t, one(b.Stop(ctx, home, []string{"ws-000000000"})), workspace.Ambiguous)
 	_, err := b.Create(ctx, spec("alice"))
 	wantClass(t, err, workspace.Ambiguous)
 }
@@ -373,19 +373,19 @@ func TestACancelledCallIsAmbiguous(t *testing.T) {
 func TestACallWithoutATurnBeforeItsDeadlineIsNotSent(t *testing.T) {
 	b := newBench(t)
 	cfg := b.config
-	cfg.RatePerSecond, cfg.Burst = 0.001, 2
+	cfg.Limiter = &Local{PerSecond: 0.001, Burst: 2}
 	p := New(cfg)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 2 {
-		wantClass(t, p.Stop(ctx, home, "ws-000000000"), workspace.Gone)
+		wantClass(t, one(p.Stop(ctx, home, []string{"ws-000000000"})), workspace.Gone)
 	}
-	wantClass(t, p.Stop(ctx, home, "ws-000000000"), workspace.Throttled)
+	wantClass(t, one(p.Stop(ctx, home, []string{"ws-000000000"})), workspace.Throttled)
 	if got := len(b.sent("StopWorkspaces")); got != 2 {
 		t.Errorf("sent %d", got)
 	}
 	// Each Region has a pace of its own.
-	wantClass(t, p.Stop(ctx, abroad, "ws-000000000"), workspace.Gone)
+	wantClass(t, one(p.Stop(ctx, abroad, []string{"ws-000000000"})), workspace.Gone)
 }
 
 func TestEveryCallIsToldOf(t *testing.T) {

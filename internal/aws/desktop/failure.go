@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/workspaces/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -22,6 +20,8 @@ const (
 	codeNoCredentials = "NO_CREDENTIALS" //nolint:gosec // a code, not a secret
 	codeNoAnswer      = "NO_ANSWER"
 	codeUnclear       = "UNCLEAR_ANSWER"
+	codeNoLimit       = "CALLS_NOT_COUNTED"
+	codeCircuitOpen   = "CIRCUIT_OPEN"
 )
 
 // classes says what Amazon's codes mean, of whole requests and of their items alike. "Exception" at the end of a code is
@@ -85,6 +85,26 @@ var classes = map[string]workspace.Class{
 	"ServiceUnavailable": workspace.Ambiguous,
 }
 
+// extents says how much the codes of class Blocked keep from being made. Others keep only the one that was asked for.
+var extents = map[string]workspace.Extent{
+	"ResourceNotFound.Directory":      workspace.OneDirectory,
+	"UnsupportedNetworkConfiguration": workspace.OneDirectory,
+	"ResourceLimitExceeded":           workspace.WholeRegion,
+	"AccessDenied":                    workspace.WholeRegion,
+	"WorkspacesDefaultRoleNotFound":   workspace.WholeRegion,
+	"UnrecognizedClient":              workspace.WholeRegion,
+	"InvalidClientTokenId":            workspace.WholeRegion,
+	"InvalidSignature":                workspace.WholeRegion,
+	"SignatureDoesNotMatch":           workspace.WholeRegion,
+	"IncompleteSignature":             workspace.WholeRegion,
+	"MissingAuthenticationToken":      workspace.WholeRegion,
+	"ExpiredToken":                    workspace.WholeRegion,
+	"RequestExpired":                  workspace.WholeRegion,
+	"NotAuthorized":                   workspace.WholeRegion,
+	"OptInRequired":                   workspace.WholeRegion,
+	codeNoCredentials:                 workspace.WholeRegion,
+}
+
 // lookUp finds the class of a code.
 func lookUp(code string) (workspace.Class, bool) {
 	code = strings.TrimSuffix(code, "Exception")
@@ -139,18 +159,10 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.code + ": " + r.message }
 
-// itemFailed turns the one item that a request of one item may have failed with into an error.
-func itemFailed(items []types.FailedWorkspaceChangeRequest) error {
-	for _, f := range items {
-		return &refusal{code: aws.ToString(f.ErrorCode), message: aws.ToString(f.ErrorMessage), unknown: workspace.Ambiguous}
-	}
-	return nil
-}
-
 // failureOf says what a failed call means. What is not certain to have had no effect is Ambiguous.
 func failureOf(ctx context.Context, err error) failure {
 	made := func(class workspace.Class, code, message string) failure {
-		return failure{ProviderError: workspace.ProviderError{Class: class, Code: code, Message: message, Err: err}}
+		return failure{ProviderError: workspace.ProviderError{Class: class, Extent: extents[strings.TrimSuffix(code, "Exception")], Code: code, Message: message, Err: err}}
 	}
 	var (
 		known   *workspace.ProviderError
@@ -172,9 +184,11 @@ func failureOf(ctx context.Context, err error) failure {
 			class = item.unknown
 		}
 		return failure{
-			ProviderError: workspace.ProviderError{Class: class, Code: item.code, Message: item.message},
+			ProviderError: workspace.ProviderError{Class: class, Extent: extents[strings.TrimSuffix(item.code, "Exception")], Code: item.code, Message: item.message},
 			unknown:       !ok,
 		}
+	case errors.Is(err, errNoLimit):
+		return made(workspace.Throttled, codeNoLimit, "the calls of Amazon's API cannot be counted: the database does not answer")
 	case errors.Is(err, errNoTurn):
 		return made(workspace.Throttled, codeNoTurn, "too many calls of Amazon's API are waiting for their turn")
 	case errors.As(err, &noCreds) && ctx.Err() == nil:

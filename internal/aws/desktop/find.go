@@ -17,6 +17,8 @@ const (
 	tagWorkSpace = "forge:workspace-id"
 	tagOrigin    = "forge:origin"
 	tagAttempt   = "forge:attempt"
+	// notForge in place of a WorkSpace's id says that Forge did not make it.
+	notForge = "none"
 )
 
 // Find lists the WorkSpaces of a user in a directory. Those of this installation have their intent; all others have
@@ -41,6 +43,7 @@ func (p *Provider) Find(ctx context.Context, region, directory, user string) ([]
 			return nil, err
 		}
 		o := observation(&shown[i])
+		_, o.Marked = tags[tagWorkSpace]
 		if origin, ok := tags[tagOrigin]; ok && origin == p.cfg.Origin {
 			o.Intent = id.WorkSpace(tags[tagWorkSpace])
 		}
@@ -107,12 +110,26 @@ func (p *Provider) tags(ctx context.Context, r *region, providerID string) (map[
 	return tags, err
 }
 
+// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent.
+func (p *Provider) HandOver(region, providerID string, intent id.WorkSpace) string {
+	return fmt.Sprintf("aws workspaces create-tags --region %s --resource-id %s --tags Key=%s,Value=%s Key=%s,Value=%s",
+		region, providerID, tagWorkSpace, intent, tagOrigin, p.cfg.Origin)
+}
+
+// Disown is the command by which an operator says that a stranger's WorkSpace is not ours.
+func (p *Provider) Disown(region, providerID string) string {
+	return fmt.Sprintf("aws workspaces create-tags --region %s --resource-id %s --tags Key=%s,Value=%s", region, providerID, tagWorkSpace, notForge)
+}
+
 func observation(w *types.Workspace) workspace.Observation {
 	o := workspace.Observation{
 		ProviderID:   aws.ToString(w.WorkspaceId),
 		State:        string(w.State),
 		ErrorCode:    aws.ToString(w.ErrorCode),
 		ErrorMessage: aws.ToString(w.ErrorMessage),
+	}
+	if has := w.WorkspaceProperties; has != nil && len(has.Protocols) > 0 {
+		o.Protocol = string(has.Protocols[0])
 	}
 	if has := w.WorkspaceProperties; has != nil && has.RunningMode == types.RunningModeAutoStop {
 		o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))

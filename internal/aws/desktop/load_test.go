@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -86,7 +87,7 @@ func TestWithoutCredentialsNothingIsSent(t *testing.T) {
 	cfg.AWS.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("the vault is shut")
 	})
-	pe := wantClass(t, New(cfg).Stop(t.Context(), home, "ws-000000000"), workspace.Blocked)
+	pe := wantClass(t, one(New(cfg).Stop(t.Context(), home, []string{"ws-000000000"})), workspace.Blocked)
 	if pe.Code != codeNoCredentials || len(b.sent("StopWorkspaces")) != 0 {
 		t.Errorf("code %s", pe.Code)
 	}
@@ -94,7 +95,8 @@ func TestWithoutCredentialsNothingIsSent(t *testing.T) {
 
 func TestSettingsThatAreLeftOutAreAmazonsLimits(t *testing.T) {
 	p := New(Config{})
-	if p.cfg.RatePerSecond != 2 || p.cfg.Burst != 5 || p.cfg.Logger != slog.Default() {
+	limits, ok := p.cfg.Limiter.(*Local)
+	if !ok || limits.PerSecond != 2 || limits.Burst != 5 || p.cfg.Logger != slog.Default() || p.cfg.BreakFor != 15*time.Second {
 		t.Errorf("%+v", p.cfg)
 	}
 }
@@ -114,9 +116,9 @@ func TestTheEnvironmentDoesNotChangeHowOftenARequestIsSent(t *testing.T) {
 	cfg.AWS = loaded
 	p := New(cfg)
 	b.fail("StopWorkspaces", "http500", 7)
-	wantClass(t, p.Stop(t.Context(), home, "ws-000000000"), workspace.Ambiguous)
+	wantClass(t, one(p.Stop(t.Context(), home, []string{"ws-000000000"})), workspace.Ambiguous)
 	b.fail("StartWorkspaces", "throttle", 7)
-	wantClass(t, p.Start(t.Context(), home, "ws-000000000"), workspace.Throttled)
+	wantClass(t, one(p.Start(t.Context(), home, []string{"ws-000000000"})), workspace.Throttled)
 	if stops, starts := len(b.sent("StopWorkspaces")), len(b.sent("StartWorkspaces")); stops != 1 || starts != 3 {
 		t.Errorf("sent %d and %d", stops, starts)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
-	"golang.org/x/time/rate"
 
 	"github.com/robco-forge/forge/internal/workspace"
 )
@@ -21,12 +20,12 @@ const (
 
 // retryer sends again only what Amazon has throttled, and makes every attempt wait for its turn. The SDK's own would
 // also send again after a dropped connection or an HTTP 500, and CreateWorkspaces has no token to make that harmless.
-type retryer struct{ limiter *rate.Limiter }
+type retryer struct {
+	limiter Limiter
+	region  string
+}
 
 var _ aws.RetryerV2 = retryer{}
-
-// errNoTurn says that the turn would come after the deadline. Nothing was sent.
-var errNoTurn = errors.New("desktop: too many calls are waiting for their turn")
 
 func (r retryer) IsErrorRetryable(err error) bool {
 	var api smithy.APIError
@@ -43,16 +42,18 @@ func (retryer) RetryDelay(attempt int, _ error) (time.Duration, error) {
 
 // GetAttemptToken is called before each attempt.
 func (r retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
-	if err := r.limiter.Wait(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, errNoTurn
+	if err := r.limiter.Wait(ctx, r.region); err != nil {
+		return nil, err
 	}
 	return release, nil
 }
 
-func (retryer) GetRetryToken(context.Context, error) (func(error) error, error) { return release, nil }
-func (retryer) GetInitialToken() func(error) error                              { return release }
+// GetRetryToken is called before another attempt, which only a throttled one has.
+func (r retryer) GetRetryToken(ctx context.Context, _ error) (func(error) error, error) {
+	r.limiter.Throttled(ctx, r.region)
+	return release, nil
+}
+
+func (retryer) GetInitialToken() func(error) error { return release }
 
 func release(error) error { return nil }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// placeOf names where something is: in a Region of an account. Everything is kept apart by it, for nothing at
-// Amazon reaches from one Region or account into another. It is the name of the Region alone in the default
+// placeOf names where something is: in a Region of an account. Everything is kept apart by it, so that no
+// operation finds what is in another place unless it means to. It is the name of the Region alone in the default
 // account, as in journals from before there were others, and 111122223333/eu-west-1 in another one.
 func placeOf(accountID, region string) string {
 	if accountID == account {
@@ -25,12 +25,7 @@ func accountOf(place string) string {
 }
 
 // regionOf is the Region of a place.
-func regionOf(place string) string {
-	if _, region, other := strings.Cut(place, "/"); other {
-		return region
-	}
-	return place
-}
+func regionOf(place string) string { return place[strings.LastIndexByte(place, '/')+1:] }
 
 // account is whom the call's resources belong to.
 func (c *call) account() string { return accountOf(c.region) }

@@ -60,6 +60,9 @@ func (m *amazonModel) mayAnswer(op, outcome string) bool {
 	if !strings.HasSuffix(outcome, "Exception") || slices.Contains(commonErrors, outcome) {
 		return true
 	}
+	if _, ours := m.Operations[op]; !ours && op != "" {
+		return true // CloudWatch's, of another model
+	}
 	for _, e := range m.Operations[op].Errors {
 		if e.Shape == outcome {
 			return true

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	office     = "wsa-0ff1ce0std"
+	officeApp  = "wsa-0ff1ce0std"
 	officePlus = "wsa-0ff1ce0pro"
 	visio      = "wsa-0v1s1o0std"
 )
@@ -79,7 +79,7 @@ func TestAnApplicationIsInstalledAndRemoved(t *testing.T) {
 	id := b.available(request("alice", alwaysOn))
 	want := func(state types.AssociationState) {
 		t.Helper()
-		if got := b.association(id, office); got != state {
+		if got := b.association(id, officeApp); got != state {
 			t.Errorf("state %q, want %q", got, state)
 		}
 	}
@@ -90,16 +90,16 @@ func TestAnApplicationIsInstalledAndRemoved(t *testing.T) {
 		}
 	}
 	want("")
-	wantCode(t, "disassociate", b.disassociate(id, office), "ResourceNotFoundException")
-	wantCode(t, "associate", b.associate(id, office), "")
-	wantCode(t, "associate again", b.associate(id, office), "ResourceAlreadyExistsException")
+	wantCode(t, "disassociate", b.disassociate(id, officeApp), "ResourceNotFoundException")
+	wantCode(t, "associate", b.associate(id, officeApp), "")
+	wantCode(t, "associate again", b.associate(id, officeApp), "ResourceAlreadyExistsException")
 	b.clock.advance(24 * time.Hour)
 	want(types.AssociationStatePendingInstall)
 	deploy(false, 1)
 	want(types.AssociationStatePendingInstallDeployment)
 	_, code := b.deploy(id, false)
 	wantCode(t, "deploy again", code, "ResourceInUseException")
-	wantCode(t, "disassociate meanwhile", b.disassociate(id, office), "ResourceInUseException")
+	wantCode(t, "disassociate meanwhile", b.disassociate(id, officeApp), "ResourceInUseException")
 	b.clock.advance(3 * time.Minute)
 	want(types.AssociationStateInstalling)
 
@@ -115,16 +115,16 @@ func TestAnApplicationIsInstalledAndRemoved(t *testing.T) {
 	deploy(true, 1)
 	b.clock.advance(time.Hour)
 	want(types.AssociationStateCompleted)
-	wantCode(t, "disassociate", b.disassociate(id, office), "")
+	wantCode(t, "disassociate", b.disassociate(id, officeApp), "")
 	want(types.AssociationStatePendingUninstall)
 	deploy(false, 1)
 	want(types.AssociationStatePendingUninstallDeployment)
-	wantCode(t, "associate meanwhile", b.associate(id, office), "ResourceInUseException")
+	wantCode(t, "associate meanwhile", b.associate(id, officeApp), "ResourceInUseException")
 	b.clock.advance(3 * time.Minute)
 	want(types.AssociationStateUninstalling)
 	b.clock.advance(21 * time.Minute)
 	want(types.AssociationStateRemoved)
-	wantCode(t, "disassociate", b.disassociate(id, office), "ResourceNotFoundException")
+	wantCode(t, "disassociate", b.disassociate(id, officeApp), "ResourceNotFoundException")
 	wantCode(t, "another", b.associate(id, officePlus), "")
 	want("")
 }
@@ -134,12 +134,12 @@ func TestApplicationsThatCannotBeInstalled(t *testing.T) {
 	id := b.available(request("alice", alwaysOn))
 	linux := b.available(request("bob", of("wsb-fs04nc7zs")))
 	small := b.available(request("carol", of("wsb-yz0nwrwj2")))
-	wantCode(t, "office", b.associate(id, office), "")
+	wantCode(t, "officeApp", b.associate(id, officeApp), "")
 	for name, c := range map[string]struct{ id, app, want string }{
-		"no WorkSpace":      {"ws-000000000", office, "ResourceNotFoundException"},
+		"no WorkSpace":      {"ws-000000000", officeApp, "ResourceNotFoundException"},
 		"no application":    {id, "wsa-000000000", "ResourceNotFoundException"},
-		"on Linux":          {linux, office, "OperatingSystemNotCompatibleException"},
-		"on a VALUE one":    {small, office, "ComputeNotCompatibleException"},
+		"on Linux":          {linux, officeApp, "OperatingSystemNotCompatibleException"},
+		"on a VALUE one":    {small, officeApp, "ComputeNotCompatibleException"},
 		"beside another":    {id, officePlus, "IncompatibleApplicationsException"},
 		"beside one unlike": {id, visio, ""},
 	} {
@@ -161,7 +161,7 @@ func TestTheCatalogueOfApplications(t *testing.T) {
 		"all":             {workspaces.DescribeApplicationsInput{}, 7},
 		"Amazon's":        {workspaces.DescribeApplicationsInput{Owner: aws.String("AMAZON")}, 7},
 		"our own":         {workspaces.DescribeApplicationsInput{Owner: aws.String("123456789012")}, 0},
-		"ids":             {workspaces.DescribeApplicationsInput{ApplicationIds: []string{office, visio, "wsa-000000000"}}, 2},
+		"ids":             {workspaces.DescribeApplicationsInput{ApplicationIds: []string{officeApp, visio, "wsa-000000000"}}, 2},
 		"for Linux":       {workspaces.DescribeApplicationsInput{OperatingSystemNames: []types.OperatingSystemName{types.OperatingSystemNameUbuntu2204}}, 0},
 		"for VALUE":       {workspaces.DescribeApplicationsInput{ComputeTypeNames: []types.Compute{types.ComputeValue}}, 0},
 		"without licence": {workspaces.DescribeApplicationsInput{LicenseType: types.WorkSpaceApplicationLicenseTypeUnlicensed}, 0},

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/big"
 	"net/http"
 	"net/url"
 	"slices"
@@ -95,6 +94,8 @@ type billLine struct {
 	Description string            `json:"description"`
 	Tags        map[string]string `json:"resource_tags"`
 	Error       string            `json:"error,omitempty"` // noPrice, and then there is neither rate nor cost
+
+	missing string // what has no price
 }
 
 const noPrice = "no price"
@@ -115,7 +116,7 @@ type biller struct {
 // (rules 3, 4 and 5). The meter runs from AVAILABLE to STOPPING; neither STARTING nor STOPPING is charged.
 var metered = map[string]bool{
 	stateAvailable: true, stateImpaired: true, stateUnhealthy: true, stateRebooting: true,
-	"REBUILDING": true, "RESTORING": true, "MAINTENANCE": true, "ADMIN_MAINTENANCE": true, "UPDATING": true,
+	stateRebuilding: true, stateRestoring: true, stateMaintenance: true, stateAdmin: true,
 }
 
 // life is a WorkSpace's as far as a bill goes.
@@ -244,30 +245,34 @@ func (b *biller) fees(l *life, mode string, pieces []piece) {
 	month := int64(b.until.Sub(b.from))
 	for _, p := range pieces {
 		part := int64(p.until.Sub(p.from))
-		line := b.line(l, p.terms, mode, "Month", p.from, p.until)
-		line.Amount = decimal(halfUp(new(big.Int).Mul(big.NewInt(part), big.NewInt(1e10)), month), 10)
-		rate := b.prices.fee(l.Region, p.terms, func(p *price) *dollars {
+		rate := b.prices.fee(regionOf(l.Region), p.terms, func(p *price) *dollars {
 			if mode == alwaysOn {
 				return p.AlwaysOnMonth
 			}
 			return p.AutoStopMonth
 		})
-		b.add(l, line, p.terms, rate, part, month)
+		line := b.line(l, p.terms, mode, "Month", rate)
+		line.Amount = decimal(halfUp(1e10, part, month), 10)
+		if rate != nil {
+			cost := rate.share(part, month)
+			line.Cost = &cost
+		}
+		b.add(line, p.from, p.until)
 	}
 }
 
 // hours adds the hours that began from one instant until another, while its hours were charged.
 func (b *biller) hours(l *life, from, until time.Time) {
-	rates := map[*terms]*dollars{}
+	lines := map[*terms]billLine{} // but for their times, all are alike
 	each := func(t time.Time, is *terms) {
-		rate, ok := rates[is]
+		line, ok := lines[is]
 		if !ok {
-			rate = b.prices.hour(l.Region, is)
-			rates[is] = rate
+			rate := b.prices.hour(regionOf(l.Region), is)
+			line = b.line(l, is, autoStop, "Hour", rate)
+			line.Amount, line.Cost = "1", rate // rule 6
+			lines[is] = line
 		}
-		line := b.line(l, is, autoStop, "Hour", t, t.Add(time.Hour))
-		line.Amount = "1" // rule 6
-		b.add(l, line, is, rate, 1, 1)
+		b.add(line, t, t.Add(time.Hour))
 	}
 	if b.rule == SessionCeil {
 		l.sessionHours(from, until, each)
@@ -335,40 +340,45 @@ func startOfMonth(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
 }
 
-// line is what all lines have.
-func (b *biller) line(l *life, is *terms, mode, unit string, from, until time.Time) billLine {
-	resource := "arn:aws:workspaces:" + l.Region + ":" + account + ":workspace/" + l.ID
-	usage := usageType(l.Region, is, mode, unit)
-	start := from.Format(time.RFC3339Nano)
-	return billLine{
-		ID:      fmt.Sprintf("%016x%016x", hash(resource, usage, start), hash(start, usage, resource)),
-		Account: account, Product: "AmazonWorkSpaces", Region: l.Region, Resource: resource, UsageType: usage,
-		Operation: operationOf[mode], Start: from, End: until, Unit: unit, Tags: is.Tags,
-	}
-}
-
-// add prices a line for num / den of a unit and adds it.
-func (b *biller) add(l *life, line billLine, is *terms, rate *dollars, num, den int64) {
-	if is.RunningMode == manual {
-		rate = nil // belongs to WorkSpaces Core, which has another price list
-	}
-	per := map[string]string{"Month": "/month-Monthly", "Hour": "/hour-Hourly"}[line.Unit]
-	if line.Unit == "Month" && line.Operation == operationOf[autoStop] {
-		per = "/month-Hourly"
-	}
-	what := productOf(l.Region, is)
-	volumes := fmt.Sprintf("Root:%d GB,User:%d GB", is.RootGiB, is.UserGiB)
-	if rate == nil {
-		line.Error = noPrice
-		line.Description = fmt.Sprintf("%s%s, %s, %s, license %s, %s", noPrice, per, what.compute, what.system, what.license, volumes)
-		b.unknown[fmt.Sprintf("%s for %s, running mode %s, %s, per %s", noPrice, what, is.RunningMode, volumes, line.Unit)]++
-	} else {
-		cost := rate.share(num, den)
-		line.Rate, line.Cost = rate, &cost
-		line.Description = fmt.Sprintf("$%s%s, %s, %s, license %s, %s", rate, per, what.compute, what.system, what.license, volumes)
+// line is what a line of a WorkSpace says, whenever it was. A rate of nil is one that has no price.
+func (b *biller) line(l *life, is *terms, mode, unit string, rate *dollars) billLine {
+	region := regionOf(l.Region)
+	line := billLine{
+		Account: accountOf(l.Region), Product: "AmazonWorkSpaces", Region: region,
+		Resource:  "arn:aws:workspaces:" + region + ":" + accountOf(l.Region) + ":workspace/" + l.ID,
+		UsageType: usageType(region, is, mode, unit), Operation: operationOf[mode], Unit: unit, Tags: is.Tags,
 	}
 	if line.Tags == nil {
 		line.Tags = map[string]string{}
+	}
+	per := "/hour-Hourly"
+	switch {
+	case unit == "Month" && mode == alwaysOn:
+		per = "/month-Monthly"
+	case unit == "Month":
+		per = "/month-Hourly"
+	}
+	what := productOf(region, is)
+	volumes := fmt.Sprintf("Root:%d GB,User:%d GB", is.RootGiB, is.UserGiB)
+	amount := noPrice
+	if rate == nil {
+		line.Error = noPrice
+		line.missing = fmt.Sprintf("%s for %s, running mode %s, %s, per %s", noPrice, what, is.RunningMode, volumes, unit)
+	} else {
+		amount = "$" + rate.String()
+		line.Rate = rate
+	}
+	line.Description = fmt.Sprintf("%s%s, %s, %s, license %s, %s", amount, per, what.compute, what.system, what.license, volumes)
+	return line
+}
+
+// add adds a line for a time.
+func (b *biller) add(line billLine, from, until time.Time) {
+	start := uint64(from.UnixNano())
+	line.ID = fmt.Sprintf("%016x%016x", scatter(hash(line.Resource, line.UsageType), start), scatter(hash(line.UsageType, line.Resource), start))
+	line.Start, line.End = from, until
+	if line.Error != "" {
+		b.unknown[line.missing]++
 	}
 	b.lines = append(b.lines, line)
 }
@@ -422,7 +432,7 @@ func (b *biller) bill() *bill {
 	if out.Lines == nil {
 		out.Lines = []billLine{}
 	}
-	regions := map[string]dollars{}
+	places := map[string]dollars{}
 	for _, line := range b.lines {
 		if n := len(out.Workspaces); n == 0 || out.Workspaces[n-1].Resource != line.Resource {
 			out.Workspaces = append(out.Workspaces, resourceTotal{Resource: line.Resource})
@@ -432,11 +442,11 @@ func (b *biller) bill() *bill {
 			cost = *line.Cost
 		}
 		out.Workspaces[len(out.Workspaces)-1].Total += cost
-		regions[line.Region] += cost
+		places[placeOf(line.Account, line.Region)] += cost
 		out.Total += cost
 	}
-	for _, region := range slices.Sorted(maps.Keys(regions)) {
-		out.Accounts = append(out.Accounts, accountTotal{account, region, regions[region]})
+	for _, place := range slices.Sorted(maps.Keys(places)) {
+		out.Accounts = append(out.Accounts, accountTotal{accountOf(place), regionOf(place), places[place]})
 	}
 	for _, what := range slices.Sorted(maps.Keys(b.unknown)) {
 		out.Errors = append(out.Errors, fmt.Sprintf("%s: %d lines", what, b.unknown[what]))

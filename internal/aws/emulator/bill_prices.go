@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -21,13 +22,12 @@ const (
 )
 
 // String writes as many decimals as are needed: 9.75.
-func (d dollars) String() string {
-	return decimal(big.NewInt(int64(d)), dollarDigits)
-}
+func (d dollars) String() string { return decimal(int64(d), dollarDigits) }
 
 // decimal writes n / 10^digits exactly, without trailing zeros. n is not negative.
-func decimal(n *big.Int, digits int) string {
-	s := fmt.Sprintf("%0*s", digits+1, n.String())
+func decimal(n int64, digits int) string {
+	s := strconv.FormatInt(n, 10)
+	s = strings.Repeat("0", max(0, digits+1-len(s))) + s
 	whole, fraction := s[:len(s)-digits], strings.TrimRight(s[len(s)-digits:], "0")
 	if fraction == "" {
 		return whole
@@ -35,8 +35,8 @@ func decimal(n *big.Int, digits int) string {
 	return whole + "." + fraction
 }
 
-// MarshalJSON writes a decimal string.
-func (d dollars) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+// MarshalText writes a decimal; in JSON it is a string.
+func (d dollars) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // UnmarshalJSON reads a decimal string, or a number, by its digits.
 func (d *dollars) UnmarshalJSON(b []byte) error {
@@ -57,14 +57,14 @@ func (d *dollars) UnmarshalJSON(b []byte) error {
 // share is d × num / den, rounded half up to a billionth of a dollar. That is the only place of a bill where
 // anything is rounded: once per line, and a total is the sum of its lines.
 func (d dollars) share(num, den int64) dollars {
-	n := new(big.Int).Mul(big.NewInt(int64(d)), big.NewInt(num))
-	return dollars(halfUp(n, den).Int64())
+	return dollars(halfUp(int64(d), num, den))
 }
 
-// halfUp is n / den to the nearest integer, the larger of two. Neither is negative.
-func halfUp(n *big.Int, den int64) *big.Int {
-	n = new(big.Int).Add(new(big.Int).Lsh(n, 1), big.NewInt(den))
-	return n.Quo(n, new(big.Int).Lsh(big.NewInt(den), 1))
+// halfUp is n × num / den to the nearest integer, the larger of two. None is negative, num is not more than den.
+func halfUp(n, num, den int64) int64 {
+	product := new(big.Int).Mul(big.NewInt(n), big.NewInt(num))
+	product.Lsh(product, 1).Add(product, big.NewInt(den))
+	return product.Quo(product, new(big.Int).Lsh(big.NewInt(den), 1)).Int64()
 }
 
 // price is what one kind of WorkSpace costs. What is nil has no price. The words are those of Amazon's Price List.
@@ -155,6 +155,9 @@ func productOf(region string, t *terms) product {
 // fee is a monthly fee for the volumes of t, nil if there is none: a fee belongs to a pair of volumes and to
 // a compute type (rule 15), and beyond the pairs it grows by the GiB (rule 16).
 func (b *priceBook) fee(region string, t *terms, which func(*price) *dollars) *dollars {
+	if t.RunningMode == manual {
+		return nil // is of WorkSpaces Core, which has another price list
+	}
 	is := productOf(region, t)
 	for i := range b.Prices {
 		if p := &b.Prices[i]; p.product() == is && p.RootGiB == t.RootGiB && p.UserGiB == t.UserGiB {
@@ -190,6 +193,9 @@ func beyond(size, included int, perGiB *dollars) (dollars, bool) {
 
 // hour is the hourly rate, nil if there is none. It does not depend on the volumes (rule 15).
 func (b *priceBook) hour(region string, t *terms) *dollars {
+	if t.RunningMode == manual {
+		return nil
+	}
 	is := productOf(region, t)
 	for i := range b.Prices {
 		if p := &b.Prices[i]; p.product() == is && p.AutoStopHour != nil {

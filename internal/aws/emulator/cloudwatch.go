@@ -81,7 +81,7 @@ var queryID = regexp.MustCompile(`^[a-z][a-zA-Z0-9_]{0,254}$`)
 // in their order, each query's points in the order of the scan, so that one query may be spread over pages.
 // A page names every query that is not finished, with the status PartialData.
 func getMetricData(e *Emulator, c *call, in getMetricDataInput) (cbor.Map, error) {
-	queries, err := in.check()
+	queries, err := in.check(c)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (q *checkedQuery) result(points []point, complete bool) cbor.Map {
 	}
 }
 
-func (in *getMetricDataInput) check() ([]checkedQuery, error) {
+func (in *getMetricDataInput) check(c *call) ([]checkedQuery, error) {
 	from, until, err := checkRange(in.StartTime, in.EndTime)
 	if err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (in *getMetricDataInput) check() ([]checkedQuery, error) {
 	seen := map[string]bool{}
 	for i, q := range in.MetricDataQueries {
 		at := "MetricDataQueries.member." + strconv.Itoa(i+1)
-		checked, err := q.check(at)
+		checked, err := q.check(c, at)
 		if err != nil {
 			return nil, err
 		}
@@ -204,7 +204,7 @@ func (in *getMetricDataInput) check() ([]checkedQuery, error) {
 	return queries, nil
 }
 
-func (q *metricQuery) check(at string) (checkedQuery, error) {
+func (q *metricQuery) check(c *call, at string) (checkedQuery, error) {
 	none := checkedQuery{}
 	switch {
 	case q.Id == "":
@@ -215,7 +215,7 @@ func (q *metricQuery) check(at string) (checkedQuery, error) {
 		return none, invalidCombination("The parameters %s.Expression and %s.MetricStat cannot be used together.", at, at)
 	case q.Expression != "":
 		return none, invalidValue("The parameter %s.Expression is not supported: the emulator has no metric math and no Metrics Insights.", at)
-	case q.AccountId != "" && q.AccountId != account:
+	case q.AccountId != "" && q.AccountId != c.account():
 		return none, invalidValue("The value %s for parameter %s.AccountId is not an account that can be read.", q.AccountId, at)
 	case q.MetricStat == nil:
 		return none, missing(at + ".MetricStat")
@@ -266,7 +266,7 @@ func checkPeriod(seconds *int32, at string) (time.Duration, error) {
 	return time.Duration(*seconds) * time.Second, nil
 }
 
-// past gives the timelines of the call's Region that are wanted.
+// past gives the timelines of the call's account and Region that are wanted.
 func (e *Emulator) past(c *call, wanted func(*history) bool) ([]*timeline, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()

@@ -22,11 +22,11 @@ const newDirectory = "d-90670a1b2c"
 
 var subnets = []string{"subnet-0a1b2c3d", "subnet-1b2c3d4e"}
 
-// wantError gives the SDK's own error, or fails.
+// wantError gives the SDK's own error, or ends the test.
 func wantError[E error](t *testing.T, what string, err error) (e E) {
 	t.Helper()
 	if !errors.As(err, &e) {
-		t.Errorf("%s: got %v, want %T", what, err, e)
+		t.Fatalf("%s: got %v, want %T", what, err, e)
 	}
 	return e
 }
@@ -160,6 +160,7 @@ func TestWhatCannotBeRegistered(t *testing.T) {
 		}
 	}
 	wantError[*types.ResourceLimitExceededException](t, "51 directories", in(func(*input) {}))
+	wantError[*types.ResourceAlreadyExistsException](t, "one of 50", in(func(in *input) { in.DirectoryId = aws.String(directory) }))
 }
 
 func TestADirectoryWithoutTheDirectoryServiceIsGivenAnID(t *testing.T) {

@@ -57,7 +57,10 @@ func FuzzRequest(f *testing.F) {
 		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || !utf8.Valid(w.Body.Bytes()) {
 			t.Fatalf("answer %q: %v", w.Body, err)
 		}
-		_, isError := answer["__type"].(string)
+		name, isError := answer["__type"].(string)
+		if called := ops[uint(op)%uint(len(ops))]; !readModel().mayAnswer(called, name) {
+			t.Fatalf("%s answers %s, which its model does not have", called, name)
+		}
 		if isError != (w.Code != http.StatusOK) || w.Code >= http.StatusInternalServerError {
 			t.Fatalf("status %d with %s", w.Code, w.Body)
 		}

@@ -22,7 +22,7 @@ const historyKept = (455 + 31) * 24 * time.Hour
 type history struct {
 	Seq         int64
 	ID          string
-	Region      string
+	Region      string // with the account, see placeOf
 	DirectoryID string
 	User        string
 	Computer    string
@@ -347,12 +347,13 @@ func (e *Emulator) adminHistory(w http.ResponseWriter, r *http.Request) {
 	}
 	out := struct {
 		ID          string          `json:"id"`
+		Account     string          `json:"account"`
 		Region      string          `json:"region"`
 		DirectoryID string          `json:"directory_id"`
 		User        string          `json:"user"`
 		Created     time.Time       `json:"created"`
 		Intervals   []adminInterval `json:"intervals"`
-	}{l.ID, l.Region, l.DirectoryID, l.User, l.Created, []adminInterval{}}
+	}{l.ID, accountOf(l.Region), regionOf(l.Region), l.DirectoryID, l.User, l.Created, []adminInterval{}}
 	for i, s := range l.spans {
 		interval := adminInterval{From: s.From, State: s.State, Connected: s.Connected, Waiting: s.Waiting, terms: s.Terms}
 		if i+1 < len(l.spans) {

@@ -237,10 +237,12 @@ func (e *Emulator) changeIPGroups(c *call, in ipGroupsInput, change func(has []s
 			return nil, err
 		}
 	}
-	d, err := *found, error(nil)
-	if d.IPGroups, err = change(slices.Clone(found.IPGroups)); err != nil {
+	ids, err := change(slices.Clone(found.IPGroups))
+	if err != nil {
 		return nil, err
 	}
+	d := *found
+	d.IPGroups = ids
 	return nothing{}, e.commit(&d)
 }
 

@@ -134,7 +134,7 @@ var metrics = []metric{
 	{"Available", "Count", inState(stateAvailable)},
 	{"Unhealthy", "Count", inState(stateUnhealthy, stateImpaired)},
 	{"Stopped", "Count", inState(stateStopped)},
-	{"Maintenance", "Count", inState("MAINTENANCE")},
+	{"Maintenance", "Count", inState(stateMaintenance)},
 	{"UserConnected", "Count", whileRunning(func(w *window) float64 {
 		if w.connected {
 			return 1
@@ -217,7 +217,7 @@ func counted(events func(*window) int) func(*window) (float64, bool) {
 
 // reporting are the states in which a WorkSpace measures itself.
 var reporting = map[string]bool{
-	stateAvailable: true, stateUnhealthy: true, stateImpaired: true, "MAINTENANCE": true, "ADMIN_MAINTENANCE": true, "UPDATING": true,
+	stateAvailable: true, stateUnhealthy: true, stateImpaired: true, stateMaintenance: true, stateAdmin: true,
 }
 
 // window is what happened to a WorkSpace between two publications: the one data point dated from.
@@ -341,10 +341,7 @@ func (w *window) used(u utilisation, what string) float64 {
 
 // around is level ±20 %, always the same for the same WorkSpace and time.
 func (w *window) around(level float64, what string) float64 {
-	x := w.seed(what) ^ uint64(w.from.Unix())*0x9e3779b97f4a7c15
-	x = (x ^ x>>33) * 0xff51afd7ed558ccd
-	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
-	noise := float64((x^x>>33)>>11) / (1 << 53)
+	noise := float64(scatter(w.seed(what), uint64(w.from.Unix()))>>11) / (1 << 53)
 	return math.Round(level*(0.8+0.4*noise)*1000) / 1000
 }
 
@@ -355,3 +352,11 @@ func (w *window) own(what string) float64 {
 
 // seed is the WorkSpace's own for what is measured.
 func (w *window) seed(what string) uint64 { return hash(w.ID, what) }
+
+// scatter makes a number of two that tells nothing of them and is always the same.
+func scatter(seed, n uint64) uint64 {
+	x := seed ^ n*0x9e3779b97f4a7c15
+	x = (x ^ x>>33) * 0xff51afd7ed558ccd
+	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}

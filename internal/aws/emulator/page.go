@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 )
 
 // pageSize is how many items Amazon returns at most, and by default.
@@ -13,8 +14,7 @@ const pageSize = 25
 // and gives the token for the next page, "" after the last. Items are in ascending order of position; what
 // is added or removed between two pages neither repeats nor hides another.
 //
-// A token is good for the same operation, Region and filters only, as Amazon's are; any other answers
-// InvalidParameterValuesException.
+// A token is good for the same operation, Region and filters only, as Amazon's are; for any other see badToken.
 func page[T any](c *call, items []T, position func(T) int64, most int, token string) ([]T, string, error) {
 	if most == 0 {
 		most = pageSize
@@ -22,7 +22,7 @@ func page[T any](c *call, items []T, position func(T) int64, most int, token str
 	if token != "" {
 		after, ok := c.openToken(token)
 		if !ok {
-			return nil, "", invalidParameters("The specified NextToken is not valid.")
+			return nil, "", c.badToken()
 		}
 		for len(items) > 0 && position(items[0]) <= after {
 			items = items[1:]
@@ -33,6 +33,15 @@ func page[T any](c *call, items []T, position func(T) int64, most int, token str
 	}
 	items = items[:most]
 	return items, c.sealToken(position(items[most-1])), nil
+}
+
+// badToken is the operation's own error for a value it does not take, or the one common to all if it has none.
+func (c *call) badToken() error {
+	const message = "The specified NextToken is not valid."
+	if slices.Contains(model.Operations[c.op].Errors, modelRef{"InvalidParameterValuesException"}) {
+		return invalidParameters(message)
+	}
+	return &apiError{Type: "ValidationException", Message: message}
 }
 
 // sealToken makes a token of a position. It does not hide the position, only keep clients from making one up.

@@ -29,9 +29,6 @@ func registerDirectory(e *Emulator, c *call, in registerInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(e.world.directoriesOf(c)) >= directoryQuota {
-		return nil, limitExceeded()
-	}
 	known := e.world.directories[d.ID]
 	switch {
 	case d.ID == "":
@@ -41,16 +38,22 @@ func registerDirectory(e *Emulator, c *call, in registerInput) (any, error) {
 	case known != nil && known.state(c.at) != directoryDeregistered:
 		return nil, alreadyExists("The specified directory is already registered.")
 	}
+	if len(e.world.directoriesOf(c)) >= directoryQuota {
+		return nil, limitExceeded()
+	}
 	d.Seq, d.Region = e.world.seq+1, c.region
 	d.RegisteredAt = c.at.Add(registering.of(d.ID, e.speed))
-	records := []record{d}
-	if known == nil {
+	var records []record
+	if known == nil { // before the directory: a crash in between leaves one that nobody has registered
 		records = append(records, &directoryUser{DirectoryID: d.ID, Name: AnyUser})
 	} else {
 		d.Name = known.Name
+		if len(d.SubnetIDs) == 0 {
+			d.SubnetIDs = known.SubnetIDs
+		}
 	}
 	d.fill()
-	if err := e.commit(records...); err != nil {
+	if err := e.commit(append(records, d)...); err != nil {
 		return nil, err
 	}
 	return struct{ DirectoryId, State string }{d.ID, d.state(c.at)}, nil

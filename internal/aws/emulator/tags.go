@@ -19,6 +19,7 @@ var taggables = []func(w *world, c *call, id string) (tagged, bool){
 	taggedIPGroup,
 	taggedBundle,
 	taggedImage,
+	taggedAlias,
 }
 
 // taggable finds what an id of the tag operations means.

@@ -101,10 +101,10 @@ type workspace struct {
 	ErrorCode string `json:"error_code,omitempty"` // why it is in ill health
 	ErrorText string `json:"error_text,omitempty"`
 
+	AsOf time.Time `json:"as_of,omitzero"` // when the record was made: the history goes on from there
+
 	Marks        []mark `json:"marks,omitempty"`         // what faults do to its further course
 	FailedChange string `json:"failed_change,omitempty"` // the resource whose last modification failed
-
-	AsOf time.Time `json:"as_of,omitzero"` // when the record was made: the history goes on from there
 }
 
 // modification is a change of size that Amazon carries out in the background.

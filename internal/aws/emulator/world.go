@@ -23,14 +23,15 @@ var recordKinds = map[string]func() record{
 	"directory": func() record { return new(directory) },
 	"user":      func() record { return new(directoryUser) },
 	"ip_group":  func() record { return new(ipGroup) },
+	"alias":     func() record { return new(connectionAlias) },
 	"workspace": func() record { return new(workspace) },
 	"clock":     func() record { return new(clockOffset) },
 	"bundle":    func() record { return new(bundle) },
 	"image":     func() record { return new(image) },
+	"together":  func() record { return new(together) },
 	"history":   func() record { return new(history) },
 	"load":      func() record { return new(load) },
 	"prices":    func() record { return new(priceBook) },
-	"together":  func() record { return new(together) },
 }
 
 // together are records that are true all at once or, whatever a crash cuts off, not at all: one line.
@@ -75,6 +76,7 @@ type world struct {
 	bundles     map[string]*bundle        // the account's own
 	images      map[string]*image
 	ipGroups    map[string]*ipGroup
+	aliases     map[string]*connectionAlias
 	workspaces  map[string]*workspace
 	order       []*workspace // those in workspaces, oldest first
 	seq         int64        // the highest number given out
@@ -92,6 +94,7 @@ func newWorld() *world {
 		bundles:     map[string]*bundle{},
 		images:      map[string]*image{},
 		ipGroups:    map[string]*ipGroup{},
+		aliases:     map[string]*connectionAlias{},
 		workspaces:  map[string]*workspace{},
 		clock:       &offset{},
 		histories:   map[string]*history{},
@@ -135,6 +138,12 @@ func (w *world) install(r record) {
 		w.ipGroups[r.ID] = r
 		if r.Deleted {
 			delete(w.ipGroups, r.ID)
+		}
+		w.seq = max(w.seq, r.Seq)
+	case *connectionAlias:
+		w.aliases[r.ID] = r
+		if r.Deleted {
+			delete(w.aliases, r.ID)
 		}
 		w.seq = max(w.seq, r.Seq)
 	case *workspace:
@@ -215,6 +224,9 @@ func (w *world) records() []record {
 	for _, id := range slices.Sorted(maps.Keys(w.ipGroups)) {
 		all = append(all, w.ipGroups[id])
 	}
+	for _, id := range slices.Sorted(maps.Keys(w.aliases)) {
+		all = append(all, w.aliases[id])
+	}
 	for _, o := range w.order {
 		all = append(all, o)
 	}
@@ -223,7 +235,7 @@ func (w *world) records() []record {
 
 // has reports whether something has the id.
 func (w *world) has(id string) bool {
-	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.directories[id] != nil ||
+	return w.workspaces[id] != nil || w.ipGroups[id] != nil || w.aliases[id] != nil || w.directories[id] != nil ||
 		w.bundles[id] != nil || amazonBundles[id] != nil || w.images[id] != nil || amazonsImage(id)
 }
 

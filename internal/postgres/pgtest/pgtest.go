@@ -37,9 +37,10 @@ var (
 
 // Main starts the server, runs the tests and ends the server. Call it from TestMain. A server that does not start fails
 // the tests: they never run against anything else.
-func Main(m *testing.M) { os.Exit(run(m)) }
+func Main(m *testing.M) { os.Exit(Run(m)) }
 
-func run(m *testing.M) int {
+// Run is Main for those who have something to do before the end.
+func Run(m interface{ Run() int }) int {
 	ctx := context.Background()
 	var err error
 	// The zone is one that nobody expects, with three quarters of an hour: what depends on the server's zone shows.

@@ -1,0 +1,41 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/robco-forge/forge/internal/workspace"
+)
+
+// awsCollector shows, when somebody scrapes, the holds as they are in the database, the same from every replica, and the
+// circuits of this one.
+type awsCollector struct{ forge *Forge }
+
+var (
+	holdDesc = prometheus.NewDesc("forge_provider_hold",
+		"1 while nothing can be made in the region, or the directory, until an operator has acted.", []string{"region", "directory", "code"}, nil)
+	circuitDesc = prometheus.NewDesc("forge_aws_circuit",
+		"1 for the state that this replica's circuit to the region is in: closed, half-open or open.", []string{"region", "state"}, nil)
+)
+
+// Describe tells what there is to collect.
+func (awsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- holdDesc; ch <- circuitDesc }
+
+// Collect reads both. Without a database there are no holds to be seen, and the log says why.
+func (c awsCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, circuit := range c.forge.provider.Circuits() {
+		ch <- prometheus.MustNewConstMetric(circuitDesc, prometheus.GaugeValue, 1, circuit.Region, circuit.State)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	holds, err := workspace.Holds(ctx, c.forge.Pool)
+	if err != nil {
+		c.forge.cfg.Logger.WarnContext(ctx, "holds are not in the metrics", "error", err)
+		return
+	}
+	for _, h := range holds {
+		ch <- prometheus.MustNewConstMetric(holdDesc, prometheus.GaugeValue, 1, h.Region, h.DirectoryID, h.Code)
+	}
+}

@@ -1,0 +1,418 @@
+package workspace
+
+import "time"
+
+// Everything that the reconciler does follows from one function, decide: what is on the row, what the provider shows, and
+// what time it is come to one decision. The rest of the package only carries decisions out.
+//
+//	the row              the provider shows     decision
+//	───────────────────  ─────────────────────  ─────────────────────────────────────────────────────────────────
+//	no id                ours                   note: take it over                                    (faults 1-3)
+//	no id, asked lately  nothing, a stranger    rest: an answer was lost, its effect may show yet      (1, 7, 28)
+//	no id, unwanted      nothing, a stranger    note: ended before it was made
+//	the same, unclear    unmarked stranger      note CONFLICT: it may be ours, without its tags               (20)
+//	no id                a stranger             note CONFLICT, once; then look now and then                  (21)
+//	no id                nothing                create                                                 (1, 3, 27)
+//	id                   another state          note the state; meters and holds follow it       (11, 13, 14, 15)
+//	id, never ran        ERROR                  note the error, replace it once; then give up                (10)
+//	id, never ran        PENDING for 40 min     note STUCK once, people are told                              (9)
+//	id, never ran        PENDING for 2 h        replace it once; then give up                                 (9)
+//	id                   the same transition    after its time: note STUCK once, people are told         (12, 24)
+//	id, to be replaced   nothing                note: its place is free; then as without an id           (10, 27)
+//	id, TERMINATING      nothing                note: ended
+//	id, young            nothing                no conclusion: what is new shows late                         (7)
+//	id                   much missing at once   no conclusion for an hour                                     (8)
+//	id                   nothing, 3 times       confirm by directory and user; note: terminated outside   (7, 13)
+//	id, wanted otherwise its wish not yet met   start, stop, terminate, modify; again after a minute        (6, 18)
+//	otherwise                                   rest
+//
+// The numbers are those of docs/aws.md, "Faults and what follows".
+
+// action is what is to be done about a WorkSpace.
+type action string
+
+// The first three are done here; the others are asked of the provider, and each leaves its name on the row before it is.
+const (
+	rest    action = ""        // nothing, until later
+	note    action = "note"    // write down what follows from what was seen
+	confirm action = "confirm" // look by directory and user as well
+
+	create      action = "create"
+	replace     action = "replace" // terminate one that failed on its way, so that it can be made again
+	start       action = "start"
+	stop        action = "stop"
+	terminate   action = "terminate"
+	setAutoStop action = "modify"
+)
+
+// decision is what to do now.
+type decision struct {
+	do    action
+	after time.Duration // rest: when to look again
+
+	// note: what follows.
+	to       State
+	reason   string
+	missed   bool   // it was not shown where it should have been
+	cleared  bool   // the failed one is gone, and a new one can be made
+	unwanted bool   // it is given up: what is there is to go
+	flag     string // what people are told, once
+	code     string // why, if something is wrong
+	message  string
+}
+
+// look is what the provider showed: of a WorkSpace with an id by that, of one without by its directory and user.
+type look struct {
+	found     *Observation
+	stranger  *Observation // somebody else's, in the user's place
+	handOver  string       // the command that would make it ours
+	disown    string       // the command that would say that it is not
+	confirmed bool         // by directory and user, nothing is shown either
+	doubtful  bool         // too much is missing at once to be believed
+}
+
+// What people are told of a WorkSpace, once per state.
+const (
+	FlagStuck    = "STUCK"    // it has been on its way for far longer than Amazon takes
+	FlagProtocol = "PROTOCOL" // it speaks PCoIP, which Forge never asks for
+)
+
+// Codes of what went wrong on the way.
+const (
+	codeNotOurs = "RESOURCE_NOT_OURS"
+	codeStuck   = "PROVISIONING_STUCK"
+	codeFailed  = "PROVISIONING_FAILED"
+)
+
+const (
+	maxMissed   = 3
+	maxReplaced = 1
+)
+
+// times are the reconciler's measures of Amazon. They shrink with an emulator's speed.
+type times struct {
+	settle   time.Duration // how long a create of unknown outcome may stay invisible before it is sent again
+	glance   time.Duration // how often is looked meanwhile
+	askAgain time.Duration // how long an accepted request may show no effect
+	visible  time.Duration // how long what never ran may be invisible without being gone
+	young    time.Duration // how long what is new may be missing from answers
+	miss     time.Duration // between two looks that find it missing
+	doubt    time.Duration // how long a sight in which much is missing is not believed
+	stranger time.Duration // how often a place that a stranger holds is looked at
+	late     time.Duration // PENDING for longer is told
+	giveUp   time.Duration // PENDING for longer is replaced
+	stuck    time.Duration // another transition for longer is told
+	stuckBig time.Duration // the same for those that take an hour
+	resting  time.Duration // how often what is at rest is looked at
+	least    time.Duration // what is under way is not looked at more often
+	most     time.Duration // nor less often
+}
+
+// timesAt gives the measures for a provider that works so many times faster than Amazon. What costs calls or the
+// database's time does not shrink without end.
+func timesAt(speed int) times {
+	d := func(real, least time.Duration) time.Duration { return max(real/time.Duration(max(speed, 1)), least) }
+	return times{
+		settle: d(5*time.Minute, 500*time.Millisecond), glance: d(15*time.Second, 250*time.Millisecond),
+		askAgain: d(time.Minute, 500*time.Millisecond), visible: d(time.Minute, 100*time.Millisecond), young: d(10*time.Minute, time.Second),
+		miss: d(time.Minute, 500*time.Millisecond), doubt: d(time.Hour, 10*time.Second), stranger: d(time.Minute, time.Second),
+		late: d(40*time.Minute, 5*time.Second), giveUp: d(2*time.Hour, 15*time.Second),
+		stuck: d(20*time.Minute, 3*time.Second), stuckBig: d(2*time.Hour, 15*time.Second),
+		resting: d(5*time.Minute, 3*time.Second), least: d(5*time.Second, 100*time.Millisecond), most: d(30*time.Second, 500*time.Millisecond),
+	}
+}
+
+func (t times) decide(w *WorkSpace, l look, now time.Time) decision {
+	var d decision
+	switch {
+	case w.State.Ended():
+		return decision{after: t.resting}
+	case l.found != nil:
+		d = t.shown(w, l.found, now)
+	case w.ProviderID == nil:
+		d = t.unmade(w, l, now)
+	default:
+		d = t.missing(w, l, now)
+	}
+	if d != (decision{}) {
+		return d
+	}
+	return t.towards(w, now)
+}
+
+// unmade is for a WorkSpace that has no id, of which nothing is shown. Nothing said: go on to what is wanted.
+func (t times) unmade(w *WorkSpace, l look, now time.Time) decision {
+	if w.Asked == string(create) && w.AskedAt != nil {
+		if left := t.settle - now.Sub(*w.AskedAt); left > 0 {
+			return decision{after: min(left, t.glance)}
+		}
+	}
+	switch {
+	case w.Desired == WantTerminated && !(w.Unclear && l.stranger != nil && !l.stranger.Marked):
+		return decision{do: note, to: w.ended(), reason: "terminated before it was made"}
+	case l.stranger != nil && w.State != Conflict:
+		return decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: conflictMessage(w, l)}
+	case l.stranger != nil:
+		return decision{after: t.stranger}
+	case w.State == Pending && w.Flag == "" && now.Sub(w.StateSince) >= t.late:
+		return decision{do: note, to: Pending, reason: w.StateReason, flag: FlagStuck}
+	}
+	return decision{}
+}
+
+// conflictMessage tells an operator what holds the place, and by which commands it is resolved.
+func conflictMessage(w *WorkSpace, l look) string {
+	s := "the directory already has the WorkSpace " + l.stranger.ProviderID + " of this user, "
+	if w.Unclear && !l.stranger.Marked {
+		return s + "which may be the one that Forge asked for and had no answer about, without its tags (CloudTrail tells who made it). If it is, an operator hands it over: " +
+			l.handOver + " - and if it is not, they say so: " + l.disown
+	}
+	return s + "that Forge did not make; an operator must remove it, or hand it over: " + l.handOver
+}
+
+// missing is for a WorkSpace that has an id and is not shown.
+func (t times) missing(w *WorkSpace, l look, now time.Time) decision {
+	born := w.CreatedAt
+	if w.AcceptedAt != nil {
+		born = *w.AcceptedAt
+	}
+	recent := func(d time.Duration) bool { return now.Sub(born) < d || w.AskedAt != nil && now.Sub(*w.AskedAt) < d }
+	switch {
+	case w.Asked == string(replace):
+		if recent(t.visible) {
+			return decision{after: t.glance}
+		}
+		return decision{do: note, to: Pending, reason: "provider", cleared: true}
+	case w.State == Terminating:
+		if w.AvailableAt == nil && now.Sub(born) < t.visible {
+			return decision{after: t.glance}
+		}
+		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
+	case recent(t.young):
+		return decision{}
+	case l.doubtful && (w.ObservedAt == nil || now.Sub(*w.ObservedAt) < t.doubt):
+		return decision{}
+	case w.Missed > 0 && now.Sub(w.UpdatedAt) < t.miss:
+		return decision{}
+	case w.Missed+1 < maxMissed:
+		return decision{do: note, to: w.State, reason: w.StateReason, missed: true}
+	case !l.confirmed:
+		return decision{do: confirm}
+	}
+	return decision{do: note, to: w.ended(), reason: w.goneBecause()}
+}
+
+func (w *WorkSpace) goneBecause() string {
+	if w.Desired == WantTerminated {
+		return "terminated"
+	}
+	return "drift: terminated outside"
+}
+
+// shown is for a WorkSpace that the provider shows.
+func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
+	state := w.follows(o)
+	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o) ||
+		o.State == "ERROR" && o.ErrorCode != "" && w.ErrorCode != o.ErrorCode ||
+		w.Asked == string(replace) && o.State != w.ObservedState
+	age := now.Sub(w.StateSince)
+	never := w.AvailableAt == nil && w.Desired != WantTerminated && w.Asked != string(replace)
+	if w.AcceptedAt != nil && state == Pending {
+		age = now.Sub(*w.AcceptedAt)
+	}
+	switch {
+	case state == Terminated && w.Asked == string(replace):
+		return decision{do: note, to: Pending, reason: "provider", cleared: true}
+	case state == Terminated:
+		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
+	case news:
+		return decision{do: note, to: state, reason: w.because(state)}
+	case never && (o.State == "ERROR" || state == Pending && age >= t.giveUp):
+		return w.afresh(o)
+	case w.Flag == "" && t.overdue(state, age):
+		return decision{do: note, to: state, reason: w.StateReason, flag: FlagStuck}
+	case w.Flag == "" && o.Protocol == "PCOIP":
+		return decision{do: note, to: state, reason: w.StateReason, flag: FlagProtocol}
+	}
+	return decision{}
+}
+
+// follows is the state that follows from an observation. What is not known leaves it as it was.
+func (w *WorkSpace) follows(o *Observation) State {
+	state, known := fromAmazon[o.State]
+	switch {
+	case !known:
+		return w.State
+	case state == Terminated:
+		return state
+	case w.AvailableAt == nil && (o.State == "ERROR" || w.Asked == string(replace)):
+		return Pending // it never ran, and is cleared away
+	}
+	return state
+}
+
+// because is why a WorkSpace came into a state: somebody asked for it, Amazon went on by itself, or neither.
+func (w *WorkSpace) because(state State) string {
+	switch {
+	case w.Asked != "" || w.Desired == WantTerminated:
+		return "user"
+	case state == w.State:
+		return w.StateReason
+	case w.State == Conflict, w.State == Pending, w.State == Starting, w.State == Stopping, w.State == Rebooting:
+		return "provider"
+	}
+	return "drift"
+}
+
+// afresh is for one that failed on its way: it is made again once, and then given up.
+func (w *WorkSpace) afresh(o *Observation) decision {
+	if w.Replaced < maxReplaced {
+		return decision{do: replace}
+	}
+	d := decision{do: note, to: Pending, reason: "provider", unwanted: true, code: o.ErrorCode, message: o.ErrorMessage}
+	switch {
+	case o.State != "ERROR":
+		d.code, d.message = codeStuck, "Amazon has not finished it in hours, twice"
+	case d.code == "":
+		d.code, d.message = codeFailed, "Amazon failed to make it, twice, and does not say why"
+	}
+	return d
+}
+
+// overdue tells whether a transition takes far longer than Amazon's do.
+func (t times) overdue(state State, age time.Duration) bool {
+	switch state {
+	case Pending:
+		return age >= t.late
+	case Starting, Stopping, Rebooting, Terminating:
+		return age >= t.stuck
+	case Rebuilding, Restoring, Updating, Suspended:
+		return age >= t.stuckBig
+	case Available, Stopped, Impaired, Maintenance, Terminated, Failed, Conflict:
+	}
+	return false
+}
+
+// ended is the state of a WorkSpace that is gone.
+func (w *WorkSpace) ended() State {
+	if w.AvailableAt == nil && w.ErrorCode != "" {
+		return Failed
+	}
+	return Terminated
+}
+
+// met tells whether what was asked for shows its effect.
+func (w *WorkSpace) met(o *Observation) bool {
+	switch action(w.Asked) {
+	case create:
+		return true
+	case start:
+		return o.State == "STARTING" || fromAmazon[o.State].Runs()
+	case stop:
+		return o.State == "STOPPING" || o.State == "STOPPED"
+	case terminate:
+		return o.State == "TERMINATING" || o.State == "TERMINATED"
+	case setAutoStop:
+		return w.AutoStopTimeoutMinutes == nil || o.AutoStop == *w.AutoStopTimeoutMinutes
+	case rest, note, confirm, replace:
+	}
+	return false
+}
+
+// wanted is what to ask of the provider, given what is desired and what is seen. It asks nothing while a transition is
+// under way, and does not fight what Amazon starts by itself: a WorkSpace wanted STOPPED that its user has started is left
+// to its idle timeout, so stop is asked only when somebody asked for it.
+func wanted(w *WorkSpace) action {
+	if w.Desired == WantTerminated {
+		switch w.State {
+		case Terminating, Terminated, Failed, Suspended:
+			return rest
+		case Pending, Available, Starting, Stopping, Stopped, Rebooting, Rebuilding, Restoring, Updating, Impaired, Maintenance, Conflict:
+			if w.ProviderID == nil {
+				return rest
+			}
+			return terminate
+		}
+	}
+	switch {
+	case w.ProviderID == nil && (w.State == Pending || w.State == Conflict):
+		return create
+	case w.Asked == string(replace) && w.ProviderID != nil && w.ObservedState != "TERMINATING":
+		return replace
+	case w.Desired == WantAvailable && w.State == Stopped && w.Asked == string(start):
+		return start
+	case w.Desired == WantStopped && w.Asked == string(stop) && (w.State == Available || w.State == Impaired):
+		return stop
+	case w.Asked == string(setAutoStop) && (w.State == Available || w.State == Stopped):
+		return setAutoStop
+	}
+	return rest
+}
+
+// towards asks for what is wanted, unless that was asked for just now, and rests when there is nothing to ask.
+func (t times) towards(w *WorkSpace, now time.Time) decision {
+	act := wanted(w)
+	if act == rest {
+		return decision{after: t.pause(w, now)}
+	}
+	if w.AskedAt != nil && w.Asked == string(act) && act != create { // unmade has waited for a create
+		if left := t.askAgain - now.Sub(*w.AskedAt); left > 0 {
+			return decision{after: min(left, t.most)}
+		}
+	}
+	return decision{do: act}
+}
+
+// pause is how long nothing need be looked at: short while something is under way, growing with how long it takes.
+func (t times) pause(w *WorkSpace, now time.Time) time.Duration {
+	switch {
+	case w.Missed > 0:
+		return t.miss
+	case (w.State == Available || w.State == Stopped) && w.Asked == "":
+		return t.resting
+	}
+	return min(max(now.Sub(w.UpdatedAt)/10, t.least), t.most)
+}
+
+// apply brings a note onto the row.
+func (d decision) apply(w *WorkSpace, l look, now time.Time) {
+	if o := l.found; o != nil {
+		if w.ProviderID == nil {
+			w.AcceptedAt, w.Unclear = &now, false
+		}
+		w.ProviderID, w.ObservedState, w.ObservedAt, w.Missed = &o.ProviderID, o.State, &now, 0
+		switch {
+		case o.State == "ERROR" && o.ErrorCode != "":
+			w.ErrorCode, w.ErrorMessage = o.ErrorCode, o.ErrorMessage
+		case o.State == "AVAILABLE", w.State == Conflict:
+			w.ErrorCode, w.ErrorMessage = "", ""
+		}
+		if w.met(o) {
+			w.Asked, w.AskedAt = "", nil
+		}
+	}
+	if d.to != w.State {
+		w.StateSince = now
+		if w.Flag == FlagStuck {
+			w.Flag = ""
+		}
+	}
+	w.State = d.to
+	if d.missed {
+		w.Missed++
+	}
+	if d.flag != "" {
+		w.Flag = d.flag
+	}
+	if d.code != "" {
+		w.ErrorCode, w.ErrorMessage = d.code, d.message
+	}
+	if d.unwanted {
+		w.Desired = WantTerminated
+	}
+	if d.cleared {
+		w.ProviderID, w.ObservedState, w.ObservedAt, w.AcceptedAt, w.Asked, w.AskedAt, w.Missed, w.Flag = nil, "", nil, nil, "", nil, 0, ""
+		w.StateSince = now
+		w.Replaced++
+	}
+}

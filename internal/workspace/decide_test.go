@@ -1,0 +1,260 @@
+package workspace
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+var base = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) time.Time   { return base.Add(d) }
+func atp(d time.Duration) *time.Time { t := at(d); return &t }
+func ptr[T any](v T) *T              { return &v }
+
+// row is a WorkSpace requested at base, changed by what a case says.
+func row(changes ...func(*WorkSpace)) *WorkSpace {
+	w := &WorkSpace{ID: "ws_1", Desired: WantAvailable, State: Pending, StateReason: "requested", CreatedAt: base, UpdatedAt: base, StateSince: base, Version: 1}
+	for _, c := range changes {
+		c(w)
+	}
+	return w
+}
+
+func made(w *WorkSpace) { w.ProviderID, w.AcceptedAt = ptr("ws-1"), atp(0) }
+
+func in(s State, since time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.State, w.StateSince = s, at(since) }
+}
+
+func ran(w *WorkSpace) {
+	made(w)
+	w.State, w.AvailableAt, w.ObservedAt = Available, atp(15*time.Minute), atp(15*time.Minute)
+}
+
+func asked(a action, when time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.Asked, w.AskedAt = string(a), atp(when) }
+}
+
+func askedButNotSent(a action) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.Asked, w.AskedAt = string(a), nil }
+}
+
+func unclear(w *WorkSpace) { w.Unclear = true }
+
+func want(d Desired) func(*WorkSpace) { return func(w *WorkSpace) { w.Desired = d } }
+
+func seen(state string, changes ...func(*Observation)) look {
+	o := &Observation{ProviderID: "ws-1", State: state, Intent: "ws_1", Protocol: "WSP"}
+	for _, c := range changes {
+		c(o)
+	}
+	return look{found: o}
+}
+
+func failing(o *Observation) { o.ErrorCode, o.ErrorMessage = "InternalError", "it broke" }
+
+func missedTimes(n int, last time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.Missed, w.UpdatedAt = n, at(last) }
+}
+
+// TestDecide walks the table in decide.go: each rule, and the instants just before and at which it begins to hold.
+func TestDecide(t *testing.T) {
+	const minute, hour = time.Minute, time.Hour
+	stranger := look{stranger: &Observation{ProviderID: "ws-other"}, handOver: "aws …", confirmed: true}
+	marked := look{stranger: &Observation{ProviderID: "ws-other", Marked: true}, confirmed: true}
+	nobody := look{confirmed: true}
+	for _, c := range []struct {
+		name string
+		w    *WorkSpace
+		l    look
+		now  time.Duration
+		want decision
+	}{
+		{"new, nothing there", row(), nobody, 0, decision{do: create}},
+		{"new, a stranger there", row(), stranger, 0, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
+		{"conflict goes on", row(in(Conflict, 0)), stranger, minute, decision{after: minute}},
+		{"conflict, the place is free", row(in(Conflict, 0)), nobody, minute, decision{do: create}},
+		{"create asked, answer lost, nothing yet", row(asked(create, 0)), nobody, minute, decision{after: 15 * time.Second}},
+		{"the same, a stranger whose tags may be late", row(asked(create, 0)), stranger, minute, decision{after: 15 * time.Second}},
+		{"the same, just before the end", row(asked(create, 0)), nobody, 5*minute - time.Second, decision{after: time.Second}},
+		{"the same, in time", row(asked(create, 0)), nobody, 5 * minute, decision{do: create}},
+		{"the same, a stranger, in time", row(asked(create, 0)), stranger, 5 * minute, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
+		{"create asked, it shows", row(asked(create, 0)), seen("PENDING"), minute, decision{do: note, to: Pending, reason: "user"}},
+		{"create asked, it runs already", row(asked(create, 0)), seen("AVAILABLE"), minute, decision{do: note, to: Available, reason: "user"}},
+		{"unwanted before it was asked for", row(want(WantTerminated)), nobody, 0, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"unwanted while its answer is lost", row(want(WantTerminated), asked(create, 0)), nobody, minute, decision{after: 15 * time.Second}},
+		{"unwanted, the answer settled", row(want(WantTerminated), asked(create, 0)), nobody, 5 * minute, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"unwanted, unclear, an unmarked stranger", row(want(WantTerminated), unclear), stranger, hour, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
+		{"the same goes on", row(want(WantTerminated), unclear, in(Conflict, 0)), stranger, hour, decision{after: minute}},
+		{"unwanted, unclear, a marked stranger", row(want(WantTerminated), unclear, in(Conflict, 0)), marked, hour, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"unwanted, unclear, the place is free", row(want(WantTerminated), unclear, in(Conflict, 0)), nobody, hour, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"unwanted in conflict", row(want(WantTerminated), in(Conflict, 0)), stranger, 0, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
+		{"not made for 40 minutes", row(), nobody, 40 * minute, decision{do: note, to: Pending, reason: "requested", flag: FlagStuck}},
+		{"the same, told", row(func(w *WorkSpace) { w.Flag = FlagStuck }), nobody, 40 * minute, decision{do: create}},
+
+		{"pending goes on", row(made), seen("PENDING"), 10 * minute, decision{after: 30 * time.Second}},
+		{"pending at first", row(made), seen("PENDING"), time.Second, decision{after: 5 * time.Second}},
+		{"pending to available", row(made), seen("AVAILABLE"), 15 * minute, decision{do: note, to: Available, reason: "provider"}},
+		{"pending for 40 minutes", row(made), seen("PENDING"), 40 * minute, decision{do: note, to: Pending, reason: "requested", flag: FlagStuck}},
+		{"pending for 2 hours", row(made), seen("PENDING"), 2 * hour, decision{do: replace}},
+		{"pending for 2 hours, the second", row(made, func(w *WorkSpace) { w.Replaced = 1 }), seen("PENDING"), 2 * hour, decision{do: note, to: Pending, reason: "provider", unwanted: true, code: codeStuck, message: "*"}},
+		{"pending for 2 hours, unwanted", row(made, want(WantTerminated)), seen("PENDING"), 2 * hour, decision{do: note, to: Pending, reason: "requested", flag: FlagStuck}},
+		{"error on the way", row(made), seen("ERROR", failing), minute, decision{do: note, to: Pending, reason: "requested"}},
+		{"error noted", row(made, func(w *WorkSpace) { w.ErrorCode = "InternalError" }), seen("ERROR", failing), minute, decision{do: replace}},
+		{"error without a code", row(made), seen("ERROR"), minute, decision{do: replace}},
+		{"a second error", row(made, func(w *WorkSpace) { w.ErrorCode, w.Replaced = "InternalError", 1 }), seen("ERROR", failing), minute, decision{do: note, to: Pending, reason: "provider", unwanted: true, code: "InternalError", message: "*"}},
+		{"a second error, unwanted", row(made, want(WantTerminated), func(w *WorkSpace) { w.ErrorCode, w.Replaced = "InternalError", 1 }), seen("ERROR", failing), minute, decision{do: terminate}},
+		{"replaced, still there", row(made, asked(replace, 0)), seen("ERROR"), 30 * time.Second, decision{do: note, to: Pending, reason: "user"}},
+		{"replaced, leaving", row(made, asked(replace, 0), func(w *WorkSpace) { w.ObservedState = "TERMINATING" }), seen("TERMINATING"), 5 * minute, decision{after: 30 * time.Second}},
+		{"replaced, gone", row(made, asked(replace, 0)), look{}, 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
+		{"replaced, shown as TERMINATED", row(made, asked(replace, 0)), seen("TERMINATED"), 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
+		{"replaced, refused, asked again", row(made, askedButNotSent(replace), func(w *WorkSpace) { w.ObservedState = "ERROR" }), seen("ERROR"), minute, decision{do: replace}},
+
+		{"available goes on", row(ran), seen("AVAILABLE"), hour, decision{after: 5 * minute}},
+		{"stopped by Amazon", row(ran), seen("STOPPED"), hour, decision{do: note, to: Stopped, reason: "drift"}},
+		{"started outside while it is to be stopped", row(ran, want(WantStopped), in(Stopped, hour)), seen("AVAILABLE"), 2 * hour, decision{do: note, to: Available, reason: "drift"}},
+		{"that is left to its idle timeout", row(ran, want(WantStopped)), seen("AVAILABLE"), 2 * hour, decision{after: 5 * minute}},
+		{"unhealthy", row(ran), seen("UNHEALTHY"), hour, decision{do: note, to: Impaired, reason: "drift"}},
+		{"error after it ran", row(ran), seen("ERROR", failing), hour, decision{do: note, to: Impaired, reason: "drift"}},
+		{"an unknown state changes nothing", row(ran), seen("POLISHING"), hour, decision{after: 5 * minute}},
+		{"it speaks PCoIP", row(ran), seen("AVAILABLE", func(o *Observation) { o.Protocol = "PCOIP" }), hour, decision{do: note, to: Available, reason: "requested", flag: FlagProtocol}},
+		{"starting too long", row(ran, in(Starting, hour)), seen("STARTING"), hour + 20*minute, decision{do: note, to: Starting, reason: "requested", flag: FlagStuck}},
+		{"starting, not yet too long", row(ran, in(Starting, hour)), seen("STARTING"), hour + 20*minute - time.Second, decision{after: 30 * time.Second}},
+		{"a capture too long", row(ran, in(Suspended, hour)), seen("SUSPENDED"), 3 * hour, decision{do: note, to: Suspended, reason: "requested", flag: FlagStuck}},
+		{"a capture keeps from terminating", row(ran, in(Suspended, hour), want(WantTerminated)), seen("SUSPENDED"), hour + minute, decision{after: 30 * time.Second}},
+
+		{"stop wanted", row(ran, want(WantStopped), askedButNotSent(stop)), seen("AVAILABLE"), hour, decision{do: stop}},
+		{"stop asked just now", row(ran, want(WantStopped), asked(stop, hour)), seen("AVAILABLE"), hour + time.Second, decision{after: 30 * time.Second}},
+		{"stop asked, no effect for a minute", row(ran, want(WantStopped), asked(stop, hour)), seen("AVAILABLE"), hour + minute, decision{do: stop}},
+		{"stop shows", row(ran, want(WantStopped), asked(stop, hour)), seen("STOPPING"), hour + minute, decision{do: note, to: Stopping, reason: "user"}},
+		{"start wanted of one that is unhealthy", row(ran, in(Impaired, hour), asked(start, hour)), seen("UNHEALTHY"), hour, decision{do: note, to: Impaired, reason: "user"}},
+		{"start wanted", row(ran, in(Stopped, hour), askedButNotSent(start)), seen("STOPPED"), hour, decision{do: start}},
+		{"terminate wanted", row(ran, want(WantTerminated)), seen("AVAILABLE"), hour, decision{do: terminate}},
+		{"terminating", row(ran, want(WantTerminated), in(Terminating, hour)), seen("TERMINATING"), hour + minute, decision{after: 30 * time.Second}},
+		{"terminating too long", row(ran, want(WantTerminated), in(Terminating, hour)), seen("TERMINATING"), hour + 20*minute, decision{do: note, to: Terminating, reason: "requested", flag: FlagStuck}},
+		{"terminated", row(ran, want(WantTerminated), in(Terminating, hour)), look{}, hour + 5*minute, decision{do: note, to: Terminated, reason: "terminated"}},
+		{"terminated on its way, young", row(made, want(WantTerminated), in(Terminating, 0)), look{}, 30 * time.Second, decision{after: 15 * time.Second}},
+		{"terminated on its way", row(made, want(WantTerminated), in(Terminating, 0)), look{}, minute, decision{do: note, to: Terminated, reason: "terminated"}},
+		{"failed and cleared away", row(made, want(WantTerminated), in(Terminating, 0), func(w *WorkSpace) { w.ErrorCode = "InternalError" }), look{}, hour, decision{do: note, to: Failed, reason: "terminated"}},
+		{"terminated outside, shown", row(ran), seen("TERMINATING"), hour, decision{do: note, to: Terminating, reason: "drift"}},
+		{"terminated outside, gone", row(ran, in(Terminating, hour)), look{}, hour + 5*minute, decision{do: note, to: Terminated, reason: "drift: terminated outside"}},
+
+		{"new and not shown", row(made), look{}, 9 * minute, decision{after: 30 * time.Second}},
+		{"new and not shown, but unwanted", row(made, want(WantTerminated)), look{}, minute, decision{do: terminate}},
+		{"missing once", row(ran), look{}, hour, decision{do: note, to: Available, reason: "requested", missed: true}},
+		{"missing again, too soon", row(ran, missedTimes(1, hour)), look{}, hour + 59*time.Second, decision{after: minute}},
+		{"missing twice", row(ran, missedTimes(1, hour)), look{}, hour + minute, decision{do: note, to: Available, reason: "requested", missed: true}},
+		{"missing three times", row(ran, missedTimes(2, hour)), look{}, hour + minute, decision{do: confirm}},
+		{"missing three times, and by user", row(ran, missedTimes(2, hour)), nobody, hour + minute, decision{do: note, to: Terminated, reason: "drift: terminated outside"}},
+		{"missing three times, with many others", row(ran, missedTimes(2, hour)), look{confirmed: true, doubtful: true}, 2 * hour, decision{do: note, to: Terminated, reason: "drift: terminated outside"}},
+		{"missing with many others, seen lately", row(ran), look{doubtful: true}, hour, decision{after: 5 * minute}},
+		{"it shows again", row(ran, missedTimes(2, hour)), seen("AVAILABLE"), hour + minute, decision{do: note, to: Available, reason: "requested"}},
+		{"ended", row(in(Terminated, 0)), seen("AVAILABLE"), 0, decision{after: 5 * minute}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := timesAt(1).decide(c.w, c.l, at(c.now))
+			if c.want.message == "*" && got.message != "" {
+				got.message = "*"
+			}
+			if got != c.want {
+				t.Errorf("got  %+v\nwant %+v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDecisionsComeToAnEnd brings every decision to note something onto the row and decides again: what was noted is not
+// noted a second time, whatever the row and whatever is seen.
+func TestDecisionsComeToAnEnd(t *testing.T) {
+	states := []State{Pending, Available, Starting, Stopping, Stopped, Rebooting, Rebuilding, Restoring, Updating, Impaired, Maintenance, Suspended, Terminating, Conflict}
+	shown := []string{"", "PENDING", "AVAILABLE", "IMPAIRED", "UNHEALTHY", "REBOOTING", "STARTING", "REBUILDING", "RESTORING", "MAINTENANCE", "ADMIN_MAINTENANCE", "TERMINATING", "TERMINATED", "SUSPENDED", "UPDATING", "STOPPING", "STOPPED", "ERROR", "POLISHING"}
+	notes := 0
+	for _, state := range states {
+		for _, desired := range []Desired{WantAvailable, WantStopped, WantTerminated} {
+			for _, a := range []action{rest, create, replace, start, stop, terminate, setAutoStop} {
+				for _, o := range shown {
+					for bits := range 64 {
+						w := row(in(state, 0), want(desired))
+						if a != rest {
+							asked(a, 0)(w)
+						}
+						if bits&1 != 0 {
+							made(w)
+						}
+						if bits&2 != 0 {
+							w.AvailableAt = atp(time.Minute)
+						}
+						if bits&4 != 0 {
+							w.Replaced = 1
+						}
+						if bits&8 != 0 {
+							w.Missed = 2
+						}
+						now := at(24 * time.Hour)
+						if bits&16 != 0 {
+							now = at(time.Second)
+						}
+						l := look{confirmed: bits&32 != 0}
+						if o != "" {
+							l = seen(o, failing, func(o *Observation) { o.Protocol = "PCOIP" })
+						}
+						d := timesAt(1).decide(w, l, now)
+						for n := 0; d.do == note; n++ {
+							notes++
+							had := w.ProviderID
+							d.apply(w, l, now)
+							w.UpdatedAt = now
+							if had != nil && w.ProviderID == nil {
+								break // what was seen is of the one that is gone
+							}
+							if n == steps-1 {
+								t.Fatalf("%s wanted %s asked %q sees %q (%06b): never comes to rest, last %+v", state, desired, a, o, bits, d)
+							}
+							d = timesAt(1).decide(w, l, now)
+						}
+						if d.do == create && (w.ProviderID != nil || l.found != nil || w.Desired == WantTerminated) {
+							t.Fatalf("%s wanted %s asked %q sees %q (%06b): creates what is there or unwanted", state, desired, a, o, bits)
+						}
+						if d.do == terminate && w.Desired != WantTerminated {
+							t.Fatalf("%s wanted %s asked %q sees %q (%06b): terminates what is wanted", state, desired, a, o, bits)
+						}
+						if d.do == replace && (w.AvailableAt != nil || w.Desired == WantTerminated) && a != replace {
+							t.Fatalf("%s wanted %s asked %q sees %q (%06b): replaces what has run", state, desired, a, o, bits)
+						}
+					}
+				}
+			}
+		}
+	}
+	if notes == 0 {
+		t.Fatal("nothing was ever noted")
+	}
+}
+
+func TestAConflictSaysHowAnOperatorEndsIt(t *testing.T) {
+	d := timesAt(1).decide(row(), look{stranger: &Observation{ProviderID: "ws-other"}, handOver: "aws workspaces create-tags …"}, base)
+	if !strings.Contains(d.message, "ws-other") || !strings.Contains(d.message, "aws workspaces create-tags") {
+		t.Errorf("message: %s", d.message)
+	}
+}
+
+func TestProvisioningIsToldByItsSteps(t *testing.T) {
+	w := row()
+	if got := w.Provisioning().Steps; len(got) != 1 || got[0].Name != StepQueue || got[0].Ended != nil {
+		t.Errorf("just requested: %+v", got)
+	}
+	w.FirstAskedAt, w.AcceptedAt, w.AvailableAt = atp(2*time.Second), atp(5*time.Second), atp(15*time.Minute)
+	p := w.Provisioning()
+	var total time.Duration
+	for _, s := range p.Steps {
+		total += s.Ended.Sub(s.Begun)
+	}
+	if len(p.Steps) != 3 || total != p.Total || p.Total != 15*time.Minute {
+		t.Errorf("arrived: %+v", p)
+	}
+	w = row(func(w *WorkSpace) { w.FirstAskedAt, w.TerminatedAt = atp(time.Second), atp(time.Minute) })
+	if got := w.Provisioning(); len(got.Steps) != 2 || got.Steps[1].Ended == nil || got.Total != 0 {
+		t.Errorf("ended on its way: %+v", got)
+	}
+}
