@@ -425,7 +425,8 @@ func (s *storm) clear() {
 // decideFinally has a person want one thing for good.
 func (s *storm) decideFinally(p *person) {
 	wish := p.random.IntN(10)
-	for {
+	patience := time.Now().Add(20 * time.Second) // some wait for the operator, who comes afterwards
+	for time.Now().Before(patience) {
 		if p.id == "" {
 			s.request(s.t.Context(), p)
 		}
