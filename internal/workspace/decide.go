@@ -150,7 +150,7 @@ func (t times) unmade(w *WorkSpace, l look, now time.Time) decision {
 	switch {
 	case w.Desired == WantTerminated && !(w.Unclear && l.stranger != nil && !l.stranger.Marked):
 		return decision{do: note, to: w.ended(), reason: "terminated before it was made"}
-	case l.stranger != nil && w.State != Conflict:
+	case l.stranger != nil && (w.State != Conflict || w.ErrorMessage != conflictMessage(w, l)):
 		return decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: conflictMessage(w, l)}
 	case l.stranger != nil:
 		return decision{after: t.stranger}

@@ -42,6 +42,11 @@ func askedButNotSent(a action) func(*WorkSpace) {
 
 func unclear(w *WorkSpace) { w.Unclear = true }
 
+// told has the message of a conflict on the row.
+func told(l look) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.ErrorCode, w.ErrorMessage = codeNotOurs, conflictMessage(w, l) }
+}
+
 func want(d Desired) func(*WorkSpace) { return func(w *WorkSpace) { w.Desired = d } }
 
 func seen(state string, changes ...func(*Observation)) look {
@@ -73,7 +78,8 @@ func TestDecide(t *testing.T) {
 	}{
 		{"new, nothing there", row(), nobody, 0, decision{do: create}},
 		{"new, a stranger there", row(), stranger, 0, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
-		{"conflict goes on", row(in(Conflict, 0)), stranger, minute, decision{after: minute}},
+		{"conflict goes on", row(in(Conflict, 0), told(stranger)), stranger, minute, decision{after: minute}},
+		{"conflict, but another may be ours", row(in(Conflict, 0), told(stranger), unclear), stranger, minute, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
 		{"conflict, the place is free", row(in(Conflict, 0)), nobody, minute, decision{do: create}},
 		{"create asked, answer lost, nothing yet", row(asked(create, 0)), nobody, minute, decision{after: 15 * time.Second}},
 		{"the same, a stranger whose tags may be late", row(asked(create, 0)), stranger, minute, decision{after: 15 * time.Second}},
@@ -86,7 +92,7 @@ func TestDecide(t *testing.T) {
 		{"unwanted while its answer is lost", row(want(WantTerminated), asked(create, 0)), nobody, minute, decision{after: 15 * time.Second}},
 		{"unwanted, the answer settled", row(want(WantTerminated), asked(create, 0)), nobody, 5 * minute, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
 		{"unwanted, unclear, an unmarked stranger", row(want(WantTerminated), unclear), stranger, hour, decision{do: note, to: Conflict, reason: "provider", code: codeNotOurs, message: "*"}},
-		{"the same goes on", row(want(WantTerminated), unclear, in(Conflict, 0)), stranger, hour, decision{after: minute}},
+		{"the same goes on", row(want(WantTerminated), unclear, in(Conflict, 0), told(stranger)), stranger, hour, decision{after: minute}},
 		{"unwanted, unclear, a marked stranger", row(want(WantTerminated), unclear, in(Conflict, 0)), marked, hour, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
 		{"unwanted, unclear, the place is free", row(want(WantTerminated), unclear, in(Conflict, 0)), nobody, hour, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
 		{"unwanted in conflict", row(want(WantTerminated), in(Conflict, 0)), stranger, 0, decision{do: note, to: Terminated, reason: "terminated before it was made"}},
