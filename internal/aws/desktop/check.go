@@ -247,7 +247,7 @@ func (c *checker) count(ctx context.Context, r *region, configured []workspace.D
 	if more {
 		least = "at least "
 	}
-	c.add(r, Info, fmt.Sprintf("there are %s%d WorkSpaces, %d of them in the configured directories", least, all, inOurs),
+	c.add(r, Info, fmt.Sprintf("WorkSpaces: %s%d, %d of them in the configured directories", least, all, inOurs),
 		"Compare it with the quota, which Amazon sets to 1 for a new account: aws service-quotas list-service-quotas --service-code workspaces --region "+r.name)
 }
 

@@ -80,9 +80,9 @@ func TestADirectoryAsForgeNeedsItHasNothingToActUpon(t *testing.T) {
 	}
 	const settings = "new WorkSpaces: users are local administrators, no public address, organisational unit as by default, security group Amazon's only"
 	want := []string{
-		home + " there are 1 WorkSpaces, 1 of them in the configured directories",
+		home + " WorkSpaces: 1, 1 of them in the configured directories",
 		home + " " + directory + " " + settings,
-		abroad + " there are 0 WorkSpaces, 0 of them in the configured directories",
+		abroad + " WorkSpaces: 0, 0 of them in the configured directories",
 		abroad + " " + elsewhere + " " + settings,
 	}
 	if d := cmp.Diff(want, whats); d != "" {
@@ -370,7 +370,9 @@ func TestAReadThatIsDeniedIsFoundWithItsAction(t *testing.T) {
 			t.Errorf("%s: found %+v", operation, found)
 		}
 	}
-	p := b.behind(func(_ string, w http.ResponseWriter) http.ResponseWriter { return refuses(w, "UnrecognizedClientException") })
+	p := b.behind(func(_ string, w http.ResponseWriter) http.ResponseWriter {
+		return refuses(w, "UnrecognizedClientException")
+	})
 	if found := acts(t, p, ours); len(found) != 1 || found[0].What != "Amazon refuses the credentials: UnrecognizedClientException" {
 		t.Errorf("found %+v", found)
 	}
@@ -456,7 +458,7 @@ func TestManyWorkSpacesAreCountedToABound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := found[0].What; got != fmt.Sprintf("there are at least %[1]d WorkSpaces, %[1]d of them in the configured directories", countPages*batchSize) {
+	if got := found[0].What; got != fmt.Sprintf("WorkSpaces: at least %[1]d, %[1]d of them in the configured directories", countPages*batchSize) {
 		t.Error(got)
 	}
 }
