@@ -48,6 +48,19 @@ directories:
 	}
 }
 
+func TestTheExampleInTheDocumentCanBeRead(t *testing.T) {
+	b, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```\n")
+	found, err := parseDirectories([]byte(text))
+	if err != nil || len(found) != 3 || found[2].License != workspace.LicenseBYOL {
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
 func TestAWrongFileOfDirectoriesIsRefusedWithTheLine(t *testing.T) {
 	const good = "directories:\n  - region: us-east-1\n    id: d-9067012345\n"
 	for name, c := range map[string]struct {
