@@ -22,15 +22,14 @@ import (
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
-// awsFlags say where Amazon is and what of it is Forge's. The server has them, and what checks its configuration.
+// awsFlags say in which directories WorkSpaces are made. The server has them, and what checks its configuration.
 type awsFlags struct {
-	endpoint, file string
-	directories    []string
+	file        string
+	directories []string
 }
 
 func (a *awsFlags) register(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&a.endpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
 	f.StringArrayVar(&a.directories, "aws-directory", nil, "REGION=d-id where WorkSpaces are made; repeatable (in the variable: separated by commas), the first is the default")
 	f.StringVar(&a.file, "aws-directories", "", "YAML file of further directories, with licences, subnets and the teams whose default they are (docs/aws.md)")
 }
@@ -81,7 +80,7 @@ var errMustFix = errors.New("something must be put right before Forge can work a
 
 func awsCheckCommand() *cobra.Command {
 	var a awsFlags
-	var output string
+	var endpoint, output string
 	var want desktop.Wanted
 	c := &cobra.Command{
 		Use: "check", Short: "Look at Amazon's side of the configured directories", Args: cobra.NoArgs,
@@ -111,11 +110,11 @@ not told what to look at. Its calls count towards Amazon's limit of two a second
 			if err != nil {
 				return err
 			}
-			aws, err := desktop.LoadAWS(cmd.Context(), a.endpoint)
+			aws, err := desktop.LoadAWS(cmd.Context(), endpoint)
 			if err != nil {
 				return err
 			}
-			p := desktop.New(desktop.Config{Endpoint: a.endpoint, AWS: aws, Logger: log})
+			p := desktop.New(desktop.Config{Endpoint: endpoint, AWS: aws, Logger: log})
 			found, err := p.Check(cmd.Context(), directories, want)
 			if err != nil {
 				return err
@@ -131,6 +130,7 @@ not told what to look at. Its calls count towards Amazon's limit of two a second
 	}
 	a.register(c)
 	f := c.Flags()
+	f.StringVar(&endpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
 	f.StringVarP(&output, "output", "o", "table", "table or json")
 	f.StringSliceVar(&want.ComputeTypes, "compute-type", policy.Bundles, "compute types of which Amazon must have a bundle")
 	f.StringSliceVar(&want.OperatingSystems, "operating-system", []string{"WINDOWS"}, "operating systems of the blueprints: WINDOWS, AMAZON_LINUX_2, UBUNTU, RHEL, ROCKY")

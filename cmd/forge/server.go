@@ -133,9 +133,10 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.Int32Var(&s.cfg.MaxConns, "max-connections", 20, "most connections to the database")
 	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
 	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
-	s.aws.register(c)
+	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
 	f.Float64Var(&s.cfg.AWSRate, "aws-rate", 2, "calls a second to Amazon, per region; Amazon's limit is 2")
 	f.IntVar(&s.cfg.AWSSpeed, "aws-speed", 1, "how many times faster than Amazon --aws-endpoint works: an emulator's --speed")
+	s.aws.register(c)
 	f.StringVar(&s.cfg.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 takes a free one")
 	f.BoolVar(&s.cfg.Workers, "workers", true, "run the background loops in this process")
 	f.BoolVar(&s.cfg.API, "api", true, "serve the API from this process")
@@ -169,7 +170,6 @@ func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
 	} else if s.cfg.Keys, err = audit.LoadKeys(s.keysDir); err != nil {
 		wrong = append(wrong, err)
 	}
-	s.cfg.AWSEndpoint = s.aws.endpoint
 	if s.cfg.Directories, err = s.aws.resolve(); err != nil {
 		wrong = append(wrong, err)
 	}
