@@ -214,9 +214,9 @@ func (c *checker) tags(ctx context.Context, r *region, configured []workspace.Di
 // count tells how many WorkSpaces there are, which is what Amazon's quota is about.
 func (c *checker) count(ctx context.Context, r *region, configured []workspace.Directory) {
 	const operation = "DescribeWorkspaces"
-	ours := map[string]bool{}
+	known := map[string]bool{}
 	for _, d := range configured {
-		ours[d.ID] = true
+		known[d.ID] = true
 	}
 	all, inOurs, asked, more := 0, 0, 0, false
 	err := pages(func(token *string) (next *string, err error) {
@@ -227,7 +227,7 @@ func (c *checker) count(ctx context.Context, r *region, configured []workspace.D
 			}
 			for i := range out.Workspaces {
 				all++
-				if ours[aws.ToString(out.Workspaces[i].DirectoryId)] {
+				if known[aws.ToString(out.Workspaces[i].DirectoryId)] {
 					inOurs++
 				}
 			}

@@ -24,8 +24,8 @@ import (
 
 var (
 	wanted = Wanted{OperatingSystems: []string{"WINDOWS"}, ComputeTypes: []string{"STANDARD", "PERFORMANCE", "POWER", "POWERPRO"}}
-	// ours is the directory of the bench, as it is configured.
-	ours = workspace.Directory{Region: home, ID: directory}
+	// atHome is the directory of the bench, as it is configured.
+	atHome = workspace.Directory{Region: home, ID: directory}
 )
 
 // amazon is Amazon's API as an operator has it, beside the provider.
@@ -67,7 +67,7 @@ func shell(t *testing.T, command string) {
 func TestADirectoryAsForgeNeedsItHasNothingToActUpon(t *testing.T) {
 	b := newBench(t)
 	b.create(spec("alice"))
-	found, err := b.Check(t.Context(), []workspace.Directory{ours, {Region: abroad, ID: elsewhere, Teams: []string{"data"}}}, wanted)
+	found, err := b.Check(t.Context(), []workspace.Directory{atHome, {Region: abroad, ID: elsewhere, Teams: []string{"data"}}}, wanted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestWhatIsFoundIsGoneAfterItsCommand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			configured := ours
+			configured := atHome
 			configured.SubnetIDs = b.shownDirectory(directory).SubnetIds
 			if left := acts(t, b.Provider, configured); len(left) != 0 {
 				t.Fatalf("found %+v before anything was changed", left)
@@ -260,7 +260,7 @@ func TestWhatIsConfiguredWronglyIsFound(t *testing.T) {
 	b.pass(time.Hour)
 
 	with := func(change func(*workspace.Directory)) workspace.Directory {
-		d := ours
+		d := atHome
 		change(&d)
 		return d
 	}
@@ -273,9 +273,9 @@ func TestWhatIsConfiguredWronglyIsFound(t *testing.T) {
 			with(func(d *workspace.Directory) { d.SubnetIDs = []string{"subnet-0a1b2c3d"} }),
 			with(func(d *workspace.Directory) { d.SubnetIDs = []string{shown.SubnetIds[1], shown.SubnetIds[0]} }), "the subnets are subnet-",
 		},
-		"region":      {with(func(d *workspace.Directory) { d.Region = abroad }), ours, "the directory is not registered"},
-		"for pools":   {pools, ours, "the directory is for WorkSpaces POOLS, not PERSONAL"},
-		"made-up wsd": {with(func(d *workspace.Directory) { d.ID = "wsd-abcdefgh1" }), ours, "the directory is not registered"},
+		"region":      {with(func(d *workspace.Directory) { d.Region = abroad }), atHome, "the directory is not registered"},
+		"for pools":   {pools, atHome, "the directory is for WorkSpaces POOLS, not PERSONAL"},
+		"made-up wsd": {with(func(d *workspace.Directory) { d.ID = "wsd-abcdefgh1" }), atHome, "the directory is not registered"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found := acts(t, b.Provider, c.wrong)
@@ -301,7 +301,7 @@ func TestBundlesThatRequestsWillMissAreFound(t *testing.T) {
 		{"ROCKY", "STANDARD POWER", Must, "STANDARD, POWER"},
 	} {
 		want := Wanted{OperatingSystems: []string{c.system}, ComputeTypes: strings.Fields(c.computes)}
-		found, err := b.Check(t.Context(), []workspace.Directory{ours}, want)
+		found, err := b.Check(t.Context(), []workspace.Directory{atHome}, want)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +364,7 @@ func TestAReadThatIsDeniedIsFoundWithItsAction(t *testing.T) {
 			}
 			return refuses(w, "AccessDeniedException")
 		})
-		found := acts(t, p, ours)
+		found := acts(t, p, atHome)
 		if len(found) != 1 || found[0].Severity != severity || found[0].What != "access is denied to "+operation ||
 			!strings.Contains(found[0].Why, "IAM action workspaces:"+operation+".") || found[0].Region != home {
 			t.Errorf("%s: found %+v", operation, found)
@@ -373,7 +373,7 @@ func TestAReadThatIsDeniedIsFoundWithItsAction(t *testing.T) {
 	p := b.behind(func(_ string, w http.ResponseWriter) http.ResponseWriter {
 		return refuses(w, "UnrecognizedClientException")
 	})
-	if found := acts(t, p, ours); len(found) != 1 || found[0].What != "Amazon refuses the credentials: UnrecognizedClientException" {
+	if found := acts(t, p, atHome); len(found) != 1 || found[0].What != "Amazon refuses the credentials: UnrecognizedClientException" {
 		t.Errorf("found %+v", found)
 	}
 }
@@ -381,7 +381,7 @@ func TestAReadThatIsDeniedIsFoundWithItsAction(t *testing.T) {
 func TestARegionThatDoesNotAnswerIsFound(t *testing.T) {
 	b := newBench(t)
 	b.fail("DescribeWorkspaceDirectories", "drop_before_apply", 1)
-	found := acts(t, b.Provider, workspace.Directory{Region: abroad, ID: elsewhere}, ours)
+	found := acts(t, b.Provider, workspace.Directory{Region: abroad, ID: elsewhere}, atHome)
 	if len(found) != 1 || found[0].Severity != Must || found[0].Region != abroad || found[0].What != "DescribeWorkspaceDirectories failed: "+codeNoAnswer {
 		t.Errorf("found %+v", found)
 	}
@@ -396,7 +396,7 @@ func TestAClockThatIsOffIsFound(t *testing.T) {
 		p := b.behind(func(_ string, w http.ResponseWriter) http.ResponseWriter {
 			return dated{w, time.Now().Add(c.off)}
 		})
-		found := acts(t, p, ours)
+		found := acts(t, p, atHome)
 		if got := len(found) == 1 && found[0].Severity == Must && strings.HasPrefix(found[0].What, "this machine's clock is off by "); got != c.found || len(found) > 1 {
 			t.Errorf("off by %s: found %+v", c.off, found)
 		}
@@ -406,7 +406,7 @@ func TestAClockThatIsOffIsFound(t *testing.T) {
 	p := b.behind(func(_ string, w http.ResponseWriter) http.ResponseWriter {
 		return refuses(dated{w, time.Now().Add(time.Hour)}, "InvalidSignatureException")
 	})
-	if found := acts(t, p, ours); len(found) != 2 || !strings.Contains(found[0].What, "clock") || !strings.Contains(found[1].What, "InvalidSignature") {
+	if found := acts(t, p, atHome); len(found) != 2 || !strings.Contains(found[0].What, "clock") || !strings.Contains(found[1].What, "InvalidSignature") {
 		t.Errorf("found %+v", found)
 	}
 }
@@ -418,7 +418,7 @@ func TestWithoutCredentialsNothingIsAsked(t *testing.T) {
 	})} {
 		cfg := b.config
 		cfg.AWS.Credentials = provider
-		found := acts(t, New(cfg), ours)
+		found := acts(t, New(cfg), atHome)
 		if len(found) != 1 || found[0].Severity != Must || found[0].What != "there are no credentials for Amazon" {
 			t.Errorf("found %+v", found)
 		}
@@ -432,7 +432,7 @@ func TestACheckEndsWithItsContext(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if found, err := b.Check(ctx, []workspace.Directory{ours}, wanted); !errors.Is(err, context.Canceled) {
+	if found, err := b.Check(ctx, []workspace.Directory{atHome}, wanted); !errors.Is(err, context.Canceled) {
 		t.Errorf("found %+v: %v", found, err)
 	}
 }

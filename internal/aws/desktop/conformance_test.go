@@ -238,11 +238,11 @@ func (s *subject) lookedFor(spec workspace.CreateSpec, made string) {
 	s.t.Helper()
 	var found []workspace.Observation
 	s.await(5*time.Minute, "what was made is found", func() bool { found = s.find(s.Provider, s.user); return len(found) > 0 })
-	ours := []workspace.Observation{{ProviderID: made, State: found[0].State, Intent: spec.Intent, AutoStop: 60, Protocol: found[0].Protocol}}
-	if d := cmp.Diff(ours, found); d != "" {
+	shown := []workspace.Observation{{ProviderID: made, State: found[0].State, Intent: spec.Intent, AutoStop: 60, Protocol: found[0].Protocol}}
+	if d := cmp.Diff(shown, found); d != "" {
 		s.t.Error(d)
 	}
-	if d := cmp.Diff(ours, s.find(s.Provider, strings.ToUpper(s.user))); d != "" {
+	if d := cmp.Diff(shown, s.find(s.Provider, strings.ToUpper(s.user))); d != "" {
 		s.t.Errorf("in capitals: %s", d)
 	}
 	if found := s.find(s.Provider, "nobody-has-this-name"); len(found) != 0 {
