@@ -31,7 +31,7 @@ var (
 // amazon is Amazon's API as an operator has it, beside the provider.
 func (b *bench) amazon(region string) *workspaces.Client {
 	return workspaces.NewFromConfig(b.config.AWS, func(o *workspaces.Options) {
-		o.Region, o.BaseEndpoint = region, &b.server.URL
+		o.Region, o.BaseEndpoint, o.Retryer, o.HTTPClient = region, &b.server.URL, aws.NopRetryer{}, sendOnce(b.config.AWS.HTTPClient)
 	})
 }
 
