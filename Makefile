@@ -117,6 +117,12 @@ verify-schema: postgres
 e2e: postgres ## the journeys only, from the client to Amazon's wire
 	@CGO_ENABLED=1 go test -race -count=1 -timeout 20m $(TESTFLAGS) ./e2e/...
 
+# Without ENDPOINT it is an emulator of the test's own, as in `make test`. ENDPOINT=aws is Amazon itself and costs money.
+.PHONY: conformance
+conformance: postgres ## the provider against an Amazon: ENDPOINT=URL (or aws: it costs) REGION=… DIRECTORY=d-… DIRECTORY_USER=…
+	@FORGE_CONFORMANCE_ENDPOINT='$(ENDPOINT)' FORGE_CONFORMANCE_REGION='$(REGION)' FORGE_CONFORMANCE_DIRECTORY='$(DIRECTORY)' \
+	  FORGE_CONFORMANCE_USER='$(DIRECTORY_USER)' go test -count=1 -v -timeout 4h -run '^TestConformance$$' ./internal/aws/desktop
+
 .PHONY: fuzz
 fuzz: postgres ## every fuzz target for FUZZTIME (20s) each
 	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's|^(.*)/[^/]+:[0-9]+:func (Fuzz.*)$$|\1 \2|' | sort -u); \

@@ -43,7 +43,7 @@ Then, in a second terminal:  forge launch --blueprint go-dev --bundle PERFORMANC
 	}
 	c.AddGroup(&cobra.Group{ID: "client", Title: "For engineers:"}, &cobra.Group{ID: "server", Title: "To run Forge:"}, &cobra.Group{ID: "offline", Title: "Without a server:"})
 	c.AddCommand(cli.Commands(cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, version)...)
-	for _, s := range []*cobra.Command{devCommand(), serverCommand(), migrateCommand(), adminCommand(), emulatorCommand()} {
+	for _, s := range []*cobra.Command{devCommand(), serverCommand(), migrateCommand(), adminCommand(), awsCommand(), emulatorCommand()} {
 		s.GroupID = "server"
 		c.AddCommand(s)
 	}

@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 			path := filepath.Join(e.WorkDir, "config.yaml")
 			e.Setenv("FORGE_CONFIG", path)
 			e.Setenv("API", info.API)
+			e.Setenv("AMAZON", info.AWS)
 			e.Setenv("DATABASE", info.DatabaseURL)
 			e.Setenv("AUDITOR", contexts["auditor"].Token)
 			return cli.Config{Current: "ada", Contexts: contexts}.Save(path)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +18,6 @@ import (
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/httpapi"
-	"github.com/robco-forge/forge/internal/workspace"
 )
 
 func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) {
@@ -120,7 +118,8 @@ type serverFlags struct {
 	cfg                         app.Config
 	embedded                    bool
 	dataDir, keysDir, logFormat string
-	directories, proxies        []string
+	proxies                     []string
+	aws                         awsFlags
 }
 
 func (s *serverFlags) register(c *cobra.Command) {
@@ -137,7 +136,7 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.Float64Var(&s.cfg.AWSRate, "aws-rate", desktop.AmazonRate, "calls a second to Amazon in each region, of all replicas together; Amazon's limit is 2")
 	f.StringVar(&s.cfg.AWSAccount, "aws-account", "default", "name of the AWS account; servers with the same name share --aws-rate")
 	f.IntVar(&s.cfg.AWSSpeed, "aws-speed", 1, "how many times faster than Amazon --aws-endpoint works: an emulator's --speed")
-	f.StringArrayVar(&s.directories, "aws-directory", nil, "REGION=d-id where WorkSpaces are made; repeatable (in the variable: separated by commas), the first is the default")
+	s.aws.register(c)
 	f.StringVar(&s.cfg.Listen, "listen", "127.0.0.1:8080", "address to serve on; port 0 takes a free one")
 	f.BoolVar(&s.cfg.Workers, "workers", true, "run the background loops in this process")
 	f.BoolVar(&s.cfg.API, "api", true, "serve the API from this process")
@@ -171,15 +170,8 @@ func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
 	} else if s.cfg.Keys, err = audit.LoadKeys(s.keysDir); err != nil {
 		wrong = append(wrong, err)
 	}
-	for _, list := range s.directories {
-		for d := range strings.SplitSeq(list, ",") {
-			region, directory, ok := strings.Cut(d, "=")
-			if !ok || !strings.HasPrefix(directory, "d-") {
-				wrong = append(wrong, fmt.Errorf("--aws-directory is REGION=d-id, not %q", d))
-				continue
-			}
-			s.cfg.Directories = append(s.cfg.Directories, workspace.Directory{Region: region, ID: directory})
-		}
+	if s.cfg.Directories, err = s.aws.resolve(); err != nil {
+		wrong = append(wrong, err)
 	}
 	for _, p := range s.proxies {
 		prefix, err := netip.ParsePrefix(p)
@@ -237,7 +229,7 @@ standard credential chain. Any number of processes may run on one database.`,
 				return err
 			}
 			if len(s.cfg.Directories) == 0 {
-				return cli.UsageError{Err: errors.New("--aws-directory is required: REGION=d-id of the directory that WorkSpaces are made in")}
+				return cli.UsageError{Err: errNoDirectory}
 			}
 			ctx := cmd.Context()
 			f, stop, err := s.open(ctx)

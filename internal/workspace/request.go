@@ -57,15 +57,15 @@ func (f *Fleet) Request(ctx context.Context, tx *audit.Tx, r Request) (Admitted,
 	if err != nil {
 		return Admitted{}, err
 	}
-	w, err := f.plan(r, b, v.Definition)
+	team, err := people.FindTeam(ctx, tx, string(a.Team))
+	if err != nil {
+		return Admitted{}, err
+	}
+	w, err := f.plan(r, b, v.Definition, team.Name)
 	if err != nil {
 		return Admitted{}, err
 	}
 	if err := policy.RequireBundle(a, w.BundleType); err != nil {
-		return Admitted{}, err
-	}
-	team, err := people.FindTeam(ctx, tx, string(a.Team))
-	if err != nil {
 		return Admitted{}, err
 	}
 	w.CostCentre = team.CostCentre
@@ -124,8 +124,8 @@ func cmpErr(err, otherwise error) error {
 
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// plan completes a request from its blueprint's definition.
-func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition) (*WorkSpace, error) {
+// plan completes the request of somebody of a team from its blueprint's definition.
+func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition, team string) (*WorkSpace, error) {
 	w := &WorkSpace{
 		Name: r.Name, ServiceType: Personal, BundleType: r.BundleType, OperatingSystem: d.OperatingSystem, License: d.License,
 		RunningMode: r.RunningMode, Tags: map[string]string{},
@@ -145,9 +145,11 @@ func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition) (
 	if w.RunningMode == "" {
 		w.RunningMode = d.RunningMode
 	}
-	if err := f.place(w, r.Region); err != nil {
+	directory, err := place(f.Directories, r.Region, team, d.License)
+	if err != nil {
 		return nil, err
 	}
+	w.Region, w.DirectoryID = directory.Region, directory.ID
 	if w.RunningMode == price.AutoStop {
 		minutes := d.AutoStopTimeoutMinutes
 		if minutes == 0 {
@@ -167,18 +169,6 @@ func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition) (
 	maps.Copy(w.Tags, d.Tags)
 	maps.Copy(w.Tags, r.Tags)
 	return w, checkTags(w.Tags)
-}
-
-func (f *Fleet) place(w *WorkSpace, region string) error {
-	var regions []string
-	for _, d := range f.Directories {
-		if region == "" || d.Region == region {
-			w.Region, w.DirectoryID = d.Region, d.ID
-			return nil
-		}
-		regions = append(regions, d.Region)
-	}
-	return ErrRegion.Sayf("no directory is configured for %q", region).Detail("regions", regions)
 }
 
 // setIdle sets the idle timeout (Requirement 1.7) to what Amazon can keep; nil leaves it.

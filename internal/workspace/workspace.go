@@ -115,18 +115,12 @@ func (w *WorkSpace) payer() budget.Payer {
 	return p
 }
 
-// Directory is where WorkSpaces of a region are made.
-type Directory struct {
-	Region string
-	ID     string
-}
-
 // Fleet is all WorkSpaces.
 type Fleet struct {
 	Provider Provider
 	Budgets  *budget.Book
 	Meter    *cost.Meter
-	// Directories by preference: the first is the default; at most one per region.
+	// Directories by preference; place says which is chosen.
 	Directories []Directory
 	// Due is called after a commit that made something due now.
 	Due func()

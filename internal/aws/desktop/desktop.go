@@ -116,6 +116,7 @@ func sendOnce(client aws.HTTPClient) aws.HTTPClient {
 		c.Timeout = httpTimeout
 	}
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.Transport = readBodies{c.Transport}
 	return &c
 }
 
