@@ -203,6 +203,7 @@ func (s *storm) live(ctx context.Context, p *person) {
 func (s *storm) request(ctx context.Context, p *person) {
 	p.key++
 	key := fmt.Sprintf("%s-%d", p.User, p.key)
+	// Once it is asked it is asked to the end: the next request is a new one only if this one came to nothing.
 	for {
 		status, body := s.call(ctx, p, http.MethodPost, "", []byte(`{"blueprint":"go-dev"}`), key)
 		switch {
@@ -217,9 +218,6 @@ func (s *storm) request(ctx context.Context, p *person) {
 			return
 		case status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusRequestTimeout:
 			return
-		case ctx.Err() != nil:
-			// The next request of this person is a new one only if this one came to nothing: it is asked for to the end.
-			ctx = context.WithoutCancel(ctx)
 		}
 	}
 }
@@ -430,7 +428,7 @@ func (s *storm) decideFinally(p *person) {
 		if p.id == "" {
 			s.request(s.t.Context(), p)
 		}
-		status := 0
+		var status int
 		switch {
 		case p.id == "":
 			return // refused for good

@@ -222,7 +222,9 @@ func (a *asker) sweeps() {
 		return
 	}
 	for _, c := range []struct{ which, known string }{{"that Amazon knows", "provider_id IS NOT NULL"}, {"that Amazon does not know yet", "provider_id IS NULL"}} {
-		heard, err := a.listen(func(sql string) bool { return strings.Contains(sql, "SET lease_token") && strings.Contains(sql, c.known) }, func() error {
+		heard, err := a.listen(func(sql string) bool {
+			return strings.Contains(sql, "SET lease_token") && strings.Contains(sql, c.known)
+		}, func() error {
 			_, err := a.reconciler.Round(a.ctx)
 			return err
 		})

@@ -301,7 +301,7 @@ func (r *Reconciler) enter(ctx context.Context, tx *audit.Tx, w *WorkSpace, l lo
 
 // tell lets people know of what they must: that something is stuck, speaks the wrong protocol, or came to a bad end.
 func (r *Reconciler) tell(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, flagged string) error {
-	kind := ""
+	var kind string
 	switch {
 	case w.Flag != "" && w.Flag != flagged:
 		kind = "workspace." + map[string]string{FlagStuck: "stuck", FlagProtocol: "protocol"}[w.Flag]

@@ -25,8 +25,9 @@ import (
 const (
 	// httpTimeout bounds one attempt, from connecting to the last byte of the answer.
 	httpTimeout = 10 * time.Second
-	// AmazonRate and AmazonBurst are Amazon's own limits for an account in a Region; above them it throttles.
-	AmazonRate  = 2 // calls a second
+	// AmazonRate is how many calls a second Amazon allows an account in a Region; above that it throttles.
+	AmazonRate = 2
+	// AmazonBurst is how many calls Amazon takes at once from one that has been quiet.
 	AmazonBurst = 5
 	// batchSize is how many WorkSpaces Amazon takes in one request.
 	batchSize = 25

@@ -27,7 +27,7 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	s := spec("alice")
 	made := b.create(s)
 
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Intent: s.Intent, AutoStop: 120, Protocol: "WSP"}}
+	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Intent: s.Intent, Marked: true, AutoStop: 120, Protocol: "WSP"}}
 	if diff := cmp.Diff(want, b.find("ALICE")); diff != "" {
 		t.Error(diff)
 	}
@@ -272,7 +272,7 @@ func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.pass(10 * time.Second)
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", AutoStop: 120, Protocol: "WSP"}}
+	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Marked: true, AutoStop: 120, Protocol: "WSP"}}
 	if diff := cmp.Diff(want, b.find("alice")); diff != "" {
 		t.Error(diff)
 	}
