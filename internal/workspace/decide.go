@@ -10,6 +10,7 @@ import "time"
 //	no id                ours                   note: take it over                                    (faults 1-3)
 //	no id, asked lately  nothing, a stranger    rest: an answer was lost, its effect may show yet      (1, 7, 28)
 //	no id, unwanted      nothing, a stranger    note: ended before it was made
+//	the same, unclear    nothing, 3 times       note: ended before it was made                                  (1, 7)
 //	the same, unclear    unmarked stranger      note CONFLICT: it may be ours, without its tags               (20)
 //	no id                a stranger             note CONFLICT, once; then look now and then                  (21)
 //	no id                nothing                create                                                 (1, 3, 27)
@@ -148,6 +149,12 @@ func (t times) unmade(w *WorkSpace, l look, now time.Time) decision {
 		}
 	}
 	switch {
+	case w.Desired == WantTerminated && w.Unclear && l.stranger == nil && w.Missed+1 < maxMissed:
+		// One look may leave out what is there, and nobody would look for it again.
+		if left := t.miss - now.Sub(w.UpdatedAt); w.Missed > 0 && left > 0 {
+			return decision{after: left}
+		}
+		return decision{do: note, to: w.State, reason: w.StateReason, missed: true}
 	case w.Desired == WantTerminated && !(w.Unclear && l.stranger != nil && !l.stranger.Marked):
 		return decision{do: note, to: w.ended(), reason: "terminated before it was made"}
 	case l.stranger != nil && (w.State != Conflict || w.ErrorMessage != conflictMessage(w, l)):

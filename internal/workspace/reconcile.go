@@ -452,8 +452,13 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 	case pe.Class == Rejected && act == create:
 		_, err := r.change(ctx, w, "fail", func(tx *audit.Tx, w *WorkSpace) error {
 			before := w.State
-			w.State, w.ErrorCode, w.ErrorMessage, w.StateSince = Failed, pe.Code, pe.Message, tx.Now
-			w.Asked, w.AskedAt = "", nil
+			w.ErrorCode, w.ErrorMessage, w.Asked, w.AskedAt, w.Unclear = pe.Code, pe.Message, "", nil, unclear
+			if unclear {
+				// An earlier one may have been accepted: it is looked for, and cleared away, before this one ends.
+				w.Desired, w.NextDueAt = WantTerminated, &tx.Now
+				return save(ctx, tx, w, before, "fail", "provider", map[string]any{"code": pe.Code, "unclear": true})
+			}
+			w.State, w.StateSince = Failed, tx.Now
 			if err := r.account(ctx, tx, w, before); err != nil {
 				return err
 			}
@@ -462,7 +467,7 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 			}
 			return save(ctx, tx, w, before, "fail", "provider", map[string]any{"code": pe.Code})
 		})
-		return err
+		return errors.Join(err, r.rest(ctx, w, 0))
 	case pe.Class == Blocked && act == create && pe.Extent != OneOnly:
 		if err := r.Fleet.hold(ctx, r.Log, w, pe); err != nil {
 			return errors.Join(cause, err)
