@@ -198,6 +198,7 @@ CREATE TABLE workspaces (
   attempts integer NOT NULL DEFAULT 0,
   missed integer NOT NULL DEFAULT 0,
   replaced integer NOT NULL DEFAULT 0,
+  replacing boolean NOT NULL DEFAULT false,
   flag text NOT NULL DEFAULT '',
   unclear boolean NOT NULL DEFAULT false,
 

@@ -185,7 +185,7 @@ func (t times) missing(w *WorkSpace, l look, now time.Time) decision {
 	}
 	recent := func(d time.Duration) bool { return now.Sub(born) < d || w.AskedAt != nil && now.Sub(*w.AskedAt) < d }
 	switch {
-	case w.Asked == string(replace):
+	case w.Replacing:
 		if recent(t.visible) {
 			return decision{after: t.glance}
 		}
@@ -221,14 +221,14 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 	state := w.follows(o)
 	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o) ||
 		o.State == "ERROR" && o.ErrorCode != "" && w.ErrorCode != o.ErrorCode ||
-		w.Asked == string(replace) && o.State != w.ObservedState
+		w.Replacing && o.State != w.ObservedState
 	age := now.Sub(w.StateSince)
-	never := w.AvailableAt == nil && w.Desired != WantTerminated && w.Asked != string(replace)
+	never := w.AvailableAt == nil && w.Desired != WantTerminated && !w.Replacing
 	if w.AcceptedAt != nil && state == Pending {
 		age = now.Sub(*w.AcceptedAt)
 	}
 	switch {
-	case state == Terminated && w.Asked == string(replace):
+	case state == Terminated && w.Replacing:
 		return decision{do: note, to: Pending, reason: "provider", cleared: true}
 	case state == Terminated:
 		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
@@ -252,7 +252,7 @@ func (w *WorkSpace) follows(o *Observation) State {
 		return w.State
 	case state == Terminated:
 		return state
-	case w.AvailableAt == nil && (o.State == "ERROR" || w.Asked == string(replace)):
+	case w.AvailableAt == nil && (o.State == "ERROR" || w.Replacing):
 		return Pending // it never ran, and is cleared away
 	}
 	return state
@@ -344,7 +344,7 @@ func wanted(w *WorkSpace) action {
 	switch {
 	case w.ProviderID == nil && (w.State == Pending || w.State == Conflict):
 		return create
-	case w.Asked == string(replace) && w.ProviderID != nil && w.ObservedState != "TERMINATING":
+	case w.Replacing && w.ProviderID != nil && w.ObservedState != "TERMINATING":
 		return replace
 	case w.Desired == WantAvailable && w.State == Stopped && w.Asked == string(start):
 		return start
@@ -404,6 +404,9 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 			w.Flag = ""
 		}
 	}
+	if w.AvailableAt == nil && d.to.Runs() && w.Desired == WantStopped {
+		w.Asked, w.AskedAt = string(stop), nil // that was asked for before there was anything to stop
+	}
 	w.State = d.to
 	if d.missed {
 		w.Missed++
@@ -419,6 +422,7 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 	}
 	if d.cleared {
 		w.ProviderID, w.ObservedState, w.ObservedAt, w.AcceptedAt, w.Asked, w.AskedAt, w.Missed, w.Flag = nil, "", nil, nil, "", nil, 0, ""
+		w.Replacing = false
 		w.StateSince = now
 		w.Replaced++
 	}

@@ -47,6 +47,12 @@ func told(l look) func(*WorkSpace) {
 	return func(w *WorkSpace) { w.ErrorCode, w.ErrorMessage = codeNotOurs, conflictMessage(w, l) }
 }
 
+func replacing(when time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { asked(replace, when)(w); w.Replacing = true }
+}
+
+func replacingAgain(w *WorkSpace) { askedButNotSent(replace)(w); w.Replacing = true }
+
 func want(d Desired) func(*WorkSpace) { return func(w *WorkSpace) { w.Desired = d } }
 
 func seen(state string, changes ...func(*Observation)) look {
@@ -114,11 +120,12 @@ func TestDecide(t *testing.T) {
 		{"error without a code", row(made), seen("ERROR"), minute, decision{do: replace}},
 		{"a second error", row(made, func(w *WorkSpace) { w.ErrorCode, w.Replaced = "InternalError", 1 }), seen("ERROR", failing), minute, decision{do: note, to: Pending, reason: "provider", unwanted: true, code: "InternalError", message: "*"}},
 		{"a second error, unwanted", row(made, want(WantTerminated), func(w *WorkSpace) { w.ErrorCode, w.Replaced = "InternalError", 1 }), seen("ERROR", failing), minute, decision{do: terminate}},
-		{"replaced, still there", row(made, asked(replace, 0)), seen("ERROR"), 30 * time.Second, decision{do: note, to: Pending, reason: "user"}},
-		{"replaced, leaving", row(made, asked(replace, 0), func(w *WorkSpace) { w.ObservedState = "TERMINATING" }), seen("TERMINATING"), 5 * minute, decision{after: 30 * time.Second}},
-		{"replaced, gone", row(made, asked(replace, 0)), look{}, 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
-		{"replaced, shown as TERMINATED", row(made, asked(replace, 0)), seen("TERMINATED"), 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
-		{"replaced, refused, asked again", row(made, askedButNotSent(replace), func(w *WorkSpace) { w.ObservedState = "ERROR" }), seen("ERROR"), minute, decision{do: replace}},
+		{"replaced, still there", row(made, replacing(0)), seen("ERROR"), 30 * time.Second, decision{do: note, to: Pending, reason: "user"}},
+		{"replaced, leaving", row(made, replacing(0), func(w *WorkSpace) { w.ObservedState = "TERMINATING" }), seen("TERMINATING"), 5 * minute, decision{after: 30 * time.Second}},
+		{"replaced, gone", row(made, replacing(0)), look{}, 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
+		{"replaced, shown as TERMINATED", row(made, replacing(0)), seen("TERMINATED"), 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
+		{"replaced, gone, while somebody asked for a stop", row(made, replacing(0), asked(stop, 0), want(WantStopped)), look{}, 5 * minute, decision{do: note, to: Pending, reason: "provider", cleared: true}},
+		{"replaced, refused, asked again", row(made, replacingAgain, func(w *WorkSpace) { w.ObservedState = "ERROR" }), seen("ERROR"), minute, decision{do: replace}},
 
 		{"available goes on", row(ran), seen("AVAILABLE"), hour, decision{after: 5 * minute}},
 		{"stopped by Amazon", row(ran), seen("STOPPED"), hour, decision{do: note, to: Stopped, reason: "drift"}},
@@ -187,6 +194,7 @@ func TestDecisionsComeToAnEnd(t *testing.T) {
 						w := row(in(state, 0), want(desired))
 						if a != rest {
 							asked(a, 0)(w)
+							w.Replacing = a == replace
 						}
 						if bits&1 != 0 {
 							made(w)
@@ -238,6 +246,27 @@ func TestDecisionsComeToAnEnd(t *testing.T) {
 	}
 	if notes == 0 {
 		t.Fatal("nothing was ever noted")
+	}
+}
+
+// Who asks for a stop before there is anything to stop gets it when there is.
+func TestAStopThatWasAskedForOnTheWayIsAskedForOnArrival(t *testing.T) {
+	w, l, now := row(made, want(WantStopped)), seen("AVAILABLE"), at(15*time.Minute)
+	d := timesAt(1).decide(w, l, now)
+	d.apply(w, l, now)
+	w.AvailableAt = &now
+	if d = timesAt(1).decide(w, l, now); d.do != stop {
+		t.Errorf("on arrival: %+v", d)
+	}
+	asked(stop, 15*time.Minute)(w)
+	l, now = seen("STOPPED"), at(20*time.Minute)
+	d = timesAt(1).decide(w, l, now)
+	d.apply(w, l, now)
+	l = seen("AVAILABLE") // its user came, and Amazon started it
+	d = timesAt(1).decide(w, l, now)
+	d.apply(w, l, now)
+	if d = timesAt(1).decide(w, l, now); d.do != rest {
+		t.Errorf("after its user came: %+v", d)
 	}
 }
 

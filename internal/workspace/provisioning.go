@@ -157,7 +157,7 @@ func (p Progress) Waiting(w *WorkSpace) string {
 		}
 	}
 	switch {
-	case w.Asked == string(replace):
+	case w.Replacing:
 		return "Amazon failed to make it (" + w.ErrorCode + "); it is cleared away and made again, once"
 	case w.Flag == FlagStuck:
 		return "it is on its way for far longer than Amazon takes; the operators have been told"

@@ -138,7 +138,7 @@ func (r *Reconciler) class(ctx context.Context, rows []*WorkSpace) context.Conte
 func (r *Reconciler) doubtful(ctx context.Context, region string, rows []*WorkSpace, found map[string]Observation) bool {
 	var expected, absent int
 	for _, w := range rows {
-		if w.State == Terminating || w.Asked == string(terminate) || w.Asked == string(replace) {
+		if w.State == Terminating || w.Asked == string(terminate) || w.Replacing {
 			continue
 		}
 		expected++
@@ -374,7 +374,8 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 	now := r.Clock()
 	tag, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
-		SET asked = $3, asked_at = $4, attempts = attempts + 1, first_asked_at = coalesce(first_asked_at, $4), unclear = unclear OR $3 = 'create'
+		SET asked = $3, asked_at = $4, attempts = attempts + 1, first_asked_at = coalesce(first_asked_at, $4), unclear = unclear OR $3 = 'create',
+		    replacing = replacing OR $3 = 'replace'
 		WHERE id = $1 AND lease_token = $2 AND version = $5 AND lease_until > $4`, w.ID, w.LeaseToken, string(act), now, w.Version)
 	return tag.RowsAffected() == 1, err
 }

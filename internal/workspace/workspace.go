@@ -79,6 +79,7 @@ type WorkSpace struct {
 	Attempts               int
 	Missed                 int
 	Replaced               int
+	Replacing              bool // it failed on its way and is being cleared away, to be made again
 	Flag                   string
 	Unclear                bool // a create may have been accepted that nobody knows the answer to
 	Version                int64
@@ -96,7 +97,7 @@ type WorkSpace struct {
 const columns = `
 	id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type, operating_system, license,
 	running_mode, region, directory_id, directory_user, auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state,
-	state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, flag,
+	state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
 	unclear, version, next_due_at, lease_token, created_at, updated_at, state_since, first_asked_at, accepted_at, available_at, terminated_at`
 
 func (w *WorkSpace) spec() price.Spec {
@@ -241,12 +242,12 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 		SET name = $2, user_id = $3, team_id = $4, auto_stop_timeout_minutes = $5, max_lifetime_days = $6, tags = $7, desired = $8, state = $9,
 		    state_reason = $10, error_code = $11, error_message = $12, provider_id = $13, observed_state = $14, observed_at = $15,
 		    asked = $16, asked_at = $17, attempts = $18, missed = $19, version = $20, next_due_at = $21, updated_at = $22,
-		    available_at = $23, terminated_at = $24, replaced = $25, flag = $26, state_since = $27, accepted_at = $28, unclear = $29
+		    available_at = $23, terminated_at = $24, replaced = $25, flag = $26, state_since = $27, accepted_at = $28, unclear = $29, replacing = $30
 		WHERE id = $1`,
 		w.ID, w.Name, w.UserID, w.TeamID, w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, tags, w.Desired, w.State,
 		w.StateReason, w.ErrorCode, w.ErrorMessage, w.ProviderID, w.ObservedState, w.ObservedAt,
 		w.Asked, w.AskedAt, w.Attempts, w.Missed, w.Version, w.NextDueAt, w.UpdatedAt, w.AvailableAt, w.TerminatedAt,
-		w.Replaced, w.Flag, w.StateSince, w.AcceptedAt, w.Unclear); err != nil {
+		w.Replaced, w.Flag, w.StateSince, w.AcceptedAt, w.Unclear, w.Replacing); err != nil {
 		return err
 	}
 	return record(ctx, tx, w, before, kind, reason, details)

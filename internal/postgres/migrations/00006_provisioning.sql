@@ -5,6 +5,7 @@
 -- +goose Up
 ALTER TABLE workspaces
   ADD COLUMN replaced integer NOT NULL DEFAULT 0,
+  ADD COLUMN replacing boolean NOT NULL DEFAULT false,
   ADD COLUMN flag text NOT NULL DEFAULT '',
   ADD COLUMN unclear boolean NOT NULL DEFAULT false,
   ADD COLUMN state_since timestamptz NOT NULL DEFAULT now(),
@@ -58,4 +59,5 @@ ALTER TABLE workspaces
   DROP COLUMN state_since,
   DROP COLUMN unclear,
   DROP COLUMN flag,
+  DROP COLUMN replacing,
   DROP COLUMN replaced;
