@@ -19,10 +19,11 @@ import (
 )
 
 // TestProveArrivals has 50 people run `forge launch --wait` at the same moment while Amazon throttles at its real limits: two
-// calls a second, a burst of five. Amazon's own work is 60 times faster than real, its limits and the waits for them are not.
+// calls a second, a burst of five. Amazon's own work is 60 times faster than real, so that this takes minutes. Its limits,
+// and everything that Forge does, are as they are in production.
 func TestProveArrivals(t *testing.T) {
 	const people, speed = 50, 60
-	r := newRig(t, speed, func(c *emulator.Config) { c.APIRate, c.APIBurst = 2, 5 })
+	r := newRig(t, 1, func(c *emulator.Config) { c.Speed, c.APIRate, c.APIBurst = speed, 2, 5 })
 	binary := filepath.Join(r.dir, "forge")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/forge").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)

@@ -163,7 +163,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	f.Budgets = &budget.Book{Spent: cost.Spent}
 	meter := &cost.Meter{Budgets: f.Budgets}
 	limiter := &desktop.Shared{
-		DB: pool, Account: cfg.AWSAccount, PerSecond: cfg.AWSRate, Burst: int(cfg.AWSRate * desktop.AmazonBurst / desktop.AmazonRate),
+		DB: pool, Account: cfg.AWSAccount, PerSecond: cfg.AWSRate, Burst: desktop.BurstAt(cfg.AWSRate),
 		Waited: func(region string, sweep bool, d time.Duration) {
 			who := "people"
 			if sweep {

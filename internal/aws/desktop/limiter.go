@@ -64,6 +64,10 @@ func (l *Local) Wait(ctx context.Context, region string) error {
 // Throttled changes nothing: who else uses the account is not known here.
 func (*Local) Throttled(context.Context, string) {}
 
+// BurstAt is how many calls may go out at once at a pace: Amazon's burst in proportion, less one, for what is counted here
+// and what arrives there differ by what the network delays.
+func BurstAt(perSecond float64) int { return max(1, int(perSecond*AmazonBurst/AmazonRate)-1) }
+
 // Shared is a limiter that all replicas share through the database. Amazon counts calls for an account and Region, so there
 // is one row for each: the instant at which everything that was promised a turn will have had it. A call takes the turn
 // behind that, or, within the burst, at once. The database's clock counts.

@@ -289,3 +289,25 @@ func TestMoreThanABatchIsAskedForInSeveral(t *testing.T) {
 		t.Errorf("%d refused in %d requests", len(failed), len(b.sent("StartWorkspaces")))
 	}
 }
+
+// never gives nobody a turn.
+type never struct{}
+
+func (never) Wait(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (never) Throttled(context.Context, string) {}
+
+func TestAWaitThatIsGivenUpHasSentNothing(t *testing.T) {
+	b := newBench(t)
+	cfg := b.config
+	cfg.Limiter = never{}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	pe := wantClass(t, one(New(cfg).Stop(ctx, home, []string{"ws-000000000"})), workspace.Throttled)
+	if pe.Code != codeNoTurn || len(b.sent("StopWorkspaces")) != 0 {
+		t.Errorf("%+v", pe)
+	}
+}

@@ -42,8 +42,10 @@ func (retryer) RetryDelay(attempt int, _ error) (time.Duration, error) {
 
 // GetAttemptToken is called before each attempt.
 func (r retryer) GetAttemptToken(ctx context.Context) (func(error) error, error) {
-	if err := r.limiter.Wait(ctx, r.region); err != nil {
+	if err := r.limiter.Wait(ctx, r.region); errors.Is(err, errNoLimit) {
 		return nil, err
+	} else if err != nil {
+		return nil, errNoTurn // also when the wait was given up: nothing was sent
 	}
 	return release, nil
 }
