@@ -381,6 +381,18 @@ func (t times) pause(w *WorkSpace, now time.Time) time.Duration {
 	return min(max(now.Sub(w.UpdatedAt)/10, t.least), t.most)
 }
 
+// due is when what is put off is looked at again. It falls on a common beat, so that many are looked at in one call.
+func (t times) due(now time.Time, pause time.Duration) time.Time {
+	if pause <= 0 {
+		return now
+	}
+	beat := t.least
+	if pause >= t.resting {
+		beat = t.resting / 5
+	}
+	return now.Add(pause).Truncate(beat).Add(beat)
+}
+
 // apply brings a note onto the row.
 func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 	if o := l.found; o != nil {

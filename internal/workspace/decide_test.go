@@ -296,3 +296,25 @@ func TestProvisioningIsToldByItsSteps(t *testing.T) {
 		t.Errorf("ended on its way: %+v", got)
 	}
 }
+
+// Amazon shows 25 in one call: those that are put off must fall due together.
+func TestWhatIsPutOffFallsDueTogether(t *testing.T) {
+	m := timesAt(1)
+	for pause, most := range map[time.Duration]int{m.resting: 6, m.most: 13, m.least: 13} {
+		instants := map[time.Time]bool{}
+		for i := range 1000 {
+			now := base.Add(time.Duration(i) * 60 * time.Millisecond) // looked at within a minute
+			due := m.due(now, pause)
+			if wait := due.Sub(now); wait < pause || wait > pause+m.resting/5 {
+				t.Fatalf("put off by %s, it is looked at after %s", pause, wait)
+			}
+			instants[due] = true
+		}
+		if len(instants) > most {
+			t.Errorf("1000 that are put off by %s fall due at %d instants", pause, len(instants))
+		}
+	}
+	if !m.due(base, 0).Equal(base) {
+		t.Error("what is due is put off")
+	}
+}

@@ -513,17 +513,10 @@ func (r *Reconciler) later(ctx context.Context, w *WorkSpace, cause error) error
 }
 
 // rest gives the lease back and says when to look again. A row that was changed since it was claimed stays due as it is.
-// What is put off falls due on a common beat, so that many are looked at in one call.
 func (r *Reconciler) rest(ctx context.Context, w *WorkSpace, pause time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	t, due := r.times(), r.Clock()
-	switch {
-	case pause >= t.resting:
-		due = due.Add(pause + rand.N(pause/5)) //nolint:gosec // jitter
-	case pause > 0:
-		due = due.Add(pause).Truncate(t.least).Add(t.least)
-	}
+	due := r.times().due(r.Clock(), pause)
 	_, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
 		SET lease_until = NULL, lease_token = NULL, observed_at = greatest(observed_at, $5),
