@@ -28,6 +28,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/budget"
+	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/workspace"
@@ -50,6 +51,7 @@ type rig struct {
 	forge *app.Forge // serves nothing; for setting up
 	db    *pgx.Conn
 	ready atomic.Int64
+	clock clock.Clock // of servers in this process; nil is the machine's
 }
 
 // rigConfig is what a server process is told.
@@ -182,7 +184,7 @@ func (r *rig) users(prefix string, n int) []app.Credential {
 func (r *rig) serve(workers bool) (url string, stop func()) {
 	r.t.Helper()
 	cfg := r.server(rigConfig{DatabaseURL: r.pg.AppURL, AWS: r.aws, Speed: r.speed, Rate: 500})
-	cfg.Workers = workers
+	cfg.Workers, cfg.Clock = workers, r.clock
 	f, err := app.New(r.t.Context(), cfg)
 	if err != nil {
 		r.t.Fatal(err)

@@ -60,6 +60,8 @@ type Config struct {
 	AddressRate    float64 // not money: requests a second
 	Version        string
 	Logger         *slog.Logger
+	// Clock tells the time of everything that is written down and decided; nil is the machine's. An emulator may share it.
+	Clock clock.Clock
 	// Tracer hears of every statement, and AWSTransport may stand in the way to Amazon: for tests that end the process
 	// between any two of them. nil is nobody.
 	Tracer       pgx.QueryTracer
@@ -90,6 +92,9 @@ var ErrKeys = errors.New("the audit keys are not those of this database; give --
 func New(ctx context.Context, cfg Config) (*Forge, error) {
 	if cfg.MigrateURL == "" {
 		cfg.MigrateURL = cfg.DatabaseURL
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
 	}
 	if cfg.AutoMigrate {
 		if err := Migrate(ctx, cfg.MigrateURL, cfg.Version, cfg.Logger); err != nil {
@@ -133,7 +138,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		return nil, err
 	}
 	log, err := audit.NewLog(audit.Config{
-		Pool: pool, Clock: clock.System, Origin: cfg.AuditOrigin, Writer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), id.Unique()[20:]), Keys: cfg.Keys, Logger: cfg.Logger,
+		Pool: pool, Clock: cfg.Clock, Origin: cfg.AuditOrigin, Writer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), id.Unique()[20:]), Keys: cfg.Keys, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -183,7 +188,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed, Provider: f.provider,
 	}
 	f.workers = worker.New(worker.Config{
-		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: clock.System, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
+		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
 			steps.WithLabelValues(p.Region, "total").Observe(p.Total.Seconds())
 			for _, s := range p.Steps {
 				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
