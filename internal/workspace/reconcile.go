@@ -163,6 +163,9 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 			return errors.Join(err, r.rest(ctx, w, wait))
 		}
 	}
+	if w.State == Conflict {
+		ctx = AsSweep(ctx) // it waits for an operator, not for us
+	}
 	l, err := r.find(ctx, w)
 	if err != nil {
 		return r.later(ctx, w, err)
@@ -506,7 +509,9 @@ func (r *Reconciler) later(ctx context.Context, w *WorkSpace, cause error) error
 			wait = t.most
 		case Exists:
 			wait = t.glance
-		case NotNow, Rejected, Ambiguous, Gone:
+		case Rejected:
+			wait = t.askAgain // the same request is refused again, unless something changes
+		case NotNow, Ambiguous, Gone:
 		}
 	}
 	return errors.Join(cause, r.rest(ctx, w, wait))
