@@ -180,11 +180,16 @@ CREATE TABLE workspaces (
   region text NOT NULL,
   directory_id text NOT NULL,
   directory_user text NOT NULL,
+  root_gib integer,
+  user_gib integer,
   auto_stop_timeout_minutes integer,
   max_lifetime_days integer,
+  keep_alive boolean NOT NULL DEFAULT false,
+  schedule jsonb,
   tags jsonb NOT NULL,
 
   desired text NOT NULL,
+  wish_reason text NOT NULL DEFAULT 'user',
   state text NOT NULL,
   state_reason text NOT NULL,
   error_code text NOT NULL DEFAULT '',
@@ -201,6 +206,26 @@ CREATE TABLE workspaces (
   replacing boolean NOT NULL DEFAULT false,
   flag text NOT NULL DEFAULT '',
   unclear boolean NOT NULL DEFAULT false,
+  retag boolean NOT NULL DEFAULT false,
+  rebooted_at timestamptz,
+
+  change text NOT NULL DEFAULT '',
+  change_to text NOT NULL DEFAULT '',
+  change_begun_at timestamptz,
+  enlarged_at timestamptz,
+  reduced_at timestamptz,
+  grown_at timestamptz,
+
+  connection text NOT NULL DEFAULT '',
+  connection_checked_at timestamptz,
+  last_connected_at timestamptz,
+  extended_until timestamptz,
+  extended_minutes integer,
+  stopped_at timestamptz,
+  stale_at timestamptz,
+  scheduled_through timestamptz,
+  notices jsonb NOT NULL DEFAULT '{}',
+  rule_due_at timestamptz,
 
   version bigint NOT NULL,
   next_due_at timestamptz,
@@ -226,8 +251,13 @@ CREATE TABLE workspaces (
     AND (auto_stop_timeout_minutes IS NULL OR auto_stop_timeout_minutes > 0 AND auto_stop_timeout_minutes % 60 = 0)),
   CONSTRAINT workspaces_max_lifetime_ck CHECK (max_lifetime_days IS NULL OR max_lifetime_days BETWEEN 1 AND 3650),
   CONSTRAINT workspaces_desired_ck CHECK (desired IN ('AVAILABLE', 'STOPPED', 'TERMINATED')),
-  CONSTRAINT workspaces_asked_ck CHECK (asked IN ('', 'create', 'replace', 'start', 'stop', 'terminate', 'modify')),
-  CONSTRAINT workspaces_flag_ck CHECK (flag IN ('', 'STUCK', 'PROTOCOL')),
+  CONSTRAINT workspaces_wish_reason_ck CHECK (wish_reason IN ('user', 'idle', 'lifetime', 'stale', 'budget', 'schedule', 'provider')),
+  CONSTRAINT workspaces_asked_ck CHECK (asked IN (
+    '', 'create', 'replace', 'start', 'stop', 'terminate', 'modify', 'reboot', 'rebuild', 'restore', 'image')),
+  CONSTRAINT workspaces_flag_ck CHECK (flag IN ('', 'STUCK', 'PROTOCOL', 'UNHEALTHY')),
+  CONSTRAINT workspaces_change_ck CHECK (change IN ('', 'bundle_type', 'running_mode', 'root_gib', 'user_gib') AND (change = '') = (change_to = '')),
+  CONSTRAINT workspaces_extended_ck CHECK ((extended_until IS NULL) = (extended_minutes IS NULL)),
+  CONSTRAINT workspaces_connection_ck CHECK (connection IN ('', 'CONNECTED', 'DISCONNECTED', 'UNKNOWN')),
   CONSTRAINT workspaces_state_ck CHECK (state IN (
     'PENDING', 'AVAILABLE', 'STARTING', 'STOPPING', 'STOPPED', 'REBOOTING', 'REBUILDING', 'RESTORING', 'UPDATING',
     'IMPAIRED', 'MAINTENANCE', 'SUSPENDED', 'TERMINATING', 'TERMINATED', 'FAILED', 'CONFLICT')),
@@ -245,11 +275,59 @@ CREATE INDEX workspaces_live_idx ON workspaces (id) WHERE terminated_at IS NULL;
 CREATE INDEX workspaces_team_live_idx ON workspaces (team_id, id) WHERE terminated_at IS NULL;
 CREATE INDEX workspaces_state_idx ON workspaces (state, id) WHERE state <> 'TERMINATED';
 CREATE INDEX workspaces_blueprint_version_idx ON workspaces (blueprint_version_id) WHERE terminated_at IS NULL;
-CREATE INDEX workspaces_lifetime_idx ON workspaces (((created_at AT TIME ZONE 'UTC') + max_lifetime_days * INTERVAL '1 day'))
-  WHERE max_lifetime_days IS NOT NULL AND terminated_at IS NULL;
-CREATE INDEX workspaces_stopped_idx ON workspaces (updated_at) WHERE state = 'STOPPED';
+-- When a rule about time next has something to do: a notice, a stop, an end. What has nothing ahead is not in it.
+CREATE INDEX workspaces_rule_due_idx ON workspaces (rule_due_at) WHERE rule_due_at IS NOT NULL;
 -- How long it took lately, for saying how long it will take.
 CREATE INDEX workspaces_provisioned_idx ON workspaces (region, available_at) INCLUDE (created_at) WHERE available_at IS NOT NULL;
+
+-- What does not happen by itself until an admin lets it: every automatic stop or termination, or those of one policy.
+CREATE TABLE policy_pauses (
+  target text PRIMARY KEY,
+  reason text NOT NULL,
+  paused_by text NOT NULL,
+  paused_at timestamptz NOT NULL,
+  until timestamptz,
+  CONSTRAINT policy_pauses_target_ck CHECK (target IN ('stops', 'terminations', 'lifetime', 'stale', 'budget', 'schedule', 'idle'))
+);
+
+-- The latest look at everything in a directory, and who is at it. What was not seen counts only in one that is complete.
+CREATE TABLE drift_sweeps (
+  region text NOT NULL,
+  directory_id text NOT NULL,
+  due_at timestamptz NOT NULL,
+  lease_until timestamptz,
+  lease_token text,
+  begun_at timestamptz,
+  ended_at timestamptz,
+  complete boolean NOT NULL DEFAULT false,
+  error text NOT NULL DEFAULT '',
+  pages integer NOT NULL DEFAULT 0,
+  seen integer NOT NULL DEFAULT 0,
+  completed_at timestamptz,
+  PRIMARY KEY (region, directory_id)
+);
+
+-- What Amazon has otherwise than Forge wants it, from when it was first seen to when it was so no more.
+CREATE TABLE drift_findings (
+  id text PRIMARY KEY,
+  region text NOT NULL,
+  directory_id text NOT NULL,
+  provider_id text NOT NULL,
+  workspace_id text,
+  kind text NOT NULL,
+  first_seen_at timestamptz NOT NULL,
+  last_seen_at timestamptz NOT NULL,
+  resolved_at timestamptz,
+  resolution text NOT NULL DEFAULT '',
+  monthly_micros bigint,
+  details jsonb NOT NULL DEFAULT '{}',
+  CONSTRAINT drift_findings_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
+  CONSTRAINT drift_findings_kind_ck CHECK (kind IN (
+    'FOREIGN', 'ORPHAN', 'DUPLICATE', 'LOST_TAGS', 'TERMINATED_OUTSIDE', 'STARTED_OUTSIDE', 'MODE_CHANGED', 'SIZE_CHANGED', 'VOLUMES_CHANGED'))
+);
+CREATE UNIQUE INDEX drift_findings_open_uq ON drift_findings (region, provider_id, kind) WHERE resolved_at IS NULL;
+CREATE INDEX drift_findings_directory_idx ON drift_findings (region, directory_id) WHERE resolved_at IS NULL;
+CREATE INDEX drift_findings_workspace_idx ON drift_findings (workspace_id) WHERE workspace_id IS NOT NULL;
 
 -- Where nothing can be made until an operator has acted: a region (directory_id is empty) or one directory of it.
 CREATE TABLE provider_holds (
@@ -407,8 +485,11 @@ CREATE TABLE budget_holds (
   lease_target_micros bigint NOT NULL,
   held_at timestamptz NOT NULL,
   renewal_refused_at timestamptz,
+  stop_at timestamptz,
   CONSTRAINT budget_holds_positive_ck CHECK (fixed_micros >= 0 AND lease_micros >= 0 AND lease_target_micros >= 0)
 );
+-- What runs on a lease that a budget with block_and_stop has not renewed.
+CREATE INDEX budget_holds_stop_idx ON budget_holds (stop_at) WHERE stop_at IS NOT NULL;
 CREATE INDEX budget_holds_user_idx ON budget_holds (user_id);
 CREATE INDEX budget_holds_team_idx ON budget_holds (team_id);
 CREATE INDEX budget_holds_project_idx ON budget_holds (project_id) WHERE project_id IS NOT NULL;
@@ -428,7 +509,7 @@ CREATE TABLE budget_entries (
   overrun_delta_micros bigint NOT NULL DEFAULT 0,
   reason text NOT NULL DEFAULT '',
   CONSTRAINT budget_entries_period_fk FOREIGN KEY (budget_id, period_start) REFERENCES budget_periods (budget_id, period_start),
-  CONSTRAINT budget_entries_kind_ck CHECK (kind IN ('open', 'limit', 'hold', 'renew', 'release', 'charge', 'carry'))
+  CONSTRAINT budget_entries_kind_ck CHECK (kind IN ('open', 'limit', 'hold', 'renew', 'resize', 'release', 'charge', 'carry'))
 );
 CREATE UNIQUE INDEX budget_entries_version_uq ON budget_entries (budget_id, period_start, balance_version);
 
@@ -714,9 +795,9 @@ SELECT audit_partitions_ensure(24);
 CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
-GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications,
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
   organisation, usage TO :"app";
-GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds TO :"app";
+GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses TO :"app";
 GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),

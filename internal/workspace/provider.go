@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/robco-forge/forge/internal/id"
 )
@@ -25,8 +26,57 @@ type Provider interface {
 	// which they say that it is not ours.
 	HandOver(region, providerID string, intent id.WorkSpace) string
 	Disown(region, providerID string) string
-	// SetAutoStop changes the idle timeout, in minutes.
-	SetAutoStop(ctx context.Context, region, id string, minutes int) error
+	// Reboot asks for up to BatchSize WorkSpaces of a region, like Start.
+	Reboot(ctx context.Context, region string, ids []string) map[string]error
+	// Rebuild makes the root volume anew from the image of its bundle and the user volume from its last snapshot. Restore
+	// brings back both from their last snapshots. What was written since is lost.
+	Rebuild(ctx context.Context, region, id string) error
+	Restore(ctx context.Context, region, id string) error
+	// Modify changes one property.
+	Modify(ctx context.Context, region, id string, p Property) error
+	// Capture makes an image of a running WorkSpace, which is SUSPENDED meanwhile. The name is unique in a region: asking
+	// again for the same one is Exists.
+	Capture(ctx context.Context, region, id, name, description string) (imageID string, err error)
+	// Tag makes a WorkSpace's tags those of an intent and its user, and takes others that a user may set away.
+	Tag(ctx context.Context, region, id string, intent id.WorkSpace, tags map[string]string) error
+	// Marks tells whose a WorkSpace is by its tags.
+	Marks(ctx context.Context, region, id string) (Marks, error)
+	// Connections tells of up to BatchSize WorkSpaces of a region whether somebody is connected. What is absent from the
+	// answer is not known.
+	Connections(ctx context.Context, region string, ids []string) (map[string]Connection, error)
+	// Snapshots tells what Rebuild and Restore would bring back; zero where there is none.
+	Snapshots(ctx context.Context, region, id string) (Snapshots, error)
+	// Sweep shows everything in a directory, page by page. Only when it returns nil was everything shown.
+	Sweep(ctx context.Context, region, directory string, page func([]Observation) error) error
+}
+
+// Property is one property to be changed; exactly one is set.
+type Property struct {
+	RunningMode     string // with AutoStopMinutes if it is AUTO_STOP
+	AutoStopMinutes int
+	ComputeType     string
+	RootGiB         int
+	UserGiB         int
+}
+
+// Marks are what a WorkSpace's tags say.
+type Marks struct {
+	Intent id.WorkSpace // empty: not of this installation
+	Marked bool         // they say whose it is
+	Tags   map[string]string
+}
+
+// Connection is whether a user is connected, as far as the provider knows.
+type Connection struct {
+	State     string     // CONNECTED, DISCONNECTED or UNKNOWN
+	CheckedAt time.Time  // when the provider looked
+	LastAt    *time.Time // when a user was last known to be connected; nil: never
+}
+
+// Snapshots are the instants of what can be brought back.
+type Snapshots struct {
+	RebuildAt time.Time // the user volume's, which a rebuild uses
+	RestoreAt time.Time // both volumes'
 }
 
 // CreateSpec is a WorkSpace to be made.
@@ -51,6 +101,14 @@ type Observation struct {
 	ErrorCode    string
 	ErrorMessage string
 	AutoStop     int    // minutes; 0 when the mode has none
+	RunningMode  string // empty where it is not told, as of the following
+	ComputeType  string
+	RootGiB      int
+	UserGiB      int
+	DirectoryID  string
+	User         string
+	Changing     string // what is being changed, in Amazon's words: COMPUTE_TYPE, ROOT_VOLUME, USER_VOLUME
+	ChangeFailed bool   // and that failed
 	Marked       bool   // its tags say whose it is, so that one that is not ours is somebody else's for certain
 	Protocol     string // "WSP" or "PCOIP"; empty when it is not told
 }
