@@ -22,14 +22,80 @@ type WorkspaceCreate struct {
 	Tags                   map[string]string `json:"tags,omitempty" maxProperties:"40"`
 	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty" doc:"Idle timeout in steps of 60 minutes; AUTO_STOP only"`
 	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
+	KeepAlive              bool              `json:"keep_alive,omitempty" doc:"Do not end it for being unused"`
+	Schedule               *Schedule         `json:"schedule,omitempty"`
 }
 
-// WorkspaceUpdate changes a WorkSpace in place. Fields that are left out stay.
+// Schedule starts and stops a WorkSpace by the clock on the wall of a time zone. A local time that does not exist on a day,
+// because clocks are put forward, is the next minute that does; one that occurs twice is the first.
+type Schedule struct {
+	Timezone string          `json:"timezone" minLength:"1" maxLength:"64" example:"Europe/Berlin" doc:"IANA name"`
+	Entries  []ScheduleEntry `json:"entries" minItems:"1" maxItems:"28" nullable:"false"`
+}
+
+// ScheduleEntry is one time of day on some weekdays.
+type ScheduleEntry struct {
+	Action string   `json:"action" enum:"start,stop"`
+	At     string   `json:"at" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" example:"08:00"`
+	Days   []string `json:"days" minItems:"1" maxItems:"7" enum:"MON,TUE,WED,THU,FRI,SAT,SUN" nullable:"false"`
+}
+
+// WorkspaceUpdate changes a WorkSpace in place. Fields that are left out stay. Of bundle_type, running_mode,
+// root_volume_gib and user_volume_gib one may be given: Amazon changes one at a time.
 type WorkspaceUpdate struct {
 	Name                   *string           `json:"name,omitempty" maxLength:"63"`
 	Tags                   map[string]string `json:"tags,omitempty" maxProperties:"40" doc:"Replaces all tags"`
 	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty"`
-	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
+	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty" doc:"Beyond the blueprint's: leads and admins"`
+	KeepAlive              *bool             `json:"keep_alive,omitempty"`
+	Schedule               *Schedule         `json:"schedule,omitempty"`
+	NoSchedule             bool              `json:"no_schedule,omitempty" doc:"Takes the schedule away"`
+	Project                *string           `json:"project,omitempty" maxLength:"64" doc:"By id or name; empty: none. What was charged stays where it was"`
+	BundleType             *string           `json:"bundle_type,omitempty" enum:"STANDARD,PERFORMANCE,POWER,POWERPRO,GRAPHICS_G4DN,GRAPHICSPRO_G4DN"`
+	RunningMode            *string           `json:"running_mode,omitempty" enum:"AUTO_STOP,ALWAYS_ON"`
+	RootVolumeGiB          *int              `json:"root_volume_gib,omitempty" minimum:"1" maximum:"2000"`
+	UserVolumeGiB          *int              `json:"user_volume_gib,omitempty" minimum:"1" maximum:"2000"`
+}
+
+// WorkspaceConfirm confirms what loses data.
+type WorkspaceConfirm struct {
+	Confirm string `json:"confirm" maxLength:"64" doc:"The WorkSpace's name or id"`
+}
+
+// WorkspaceExtend lets a WorkSpace be idle for longer.
+type WorkspaceExtend struct {
+	Hours int `json:"hours" minimum:"1" maximum:"24" doc:"From now on; afterwards its own timeout holds again"`
+}
+
+// WorkspaceAdopt makes a WorkSpace that Forge did not make Forge's own.
+type WorkspaceAdopt struct {
+	ProviderID string `json:"provider_id" pattern:"^ws-[0-9a-z]{8,63}$" example:"ws-8k2jf9x1q" doc:"Amazon's id"`
+	Region     string `json:"region" maxLength:"32" example:"us-east-1"`
+	Blueprint  string `json:"blueprint,omitempty" maxLength:"200" doc:"What it is from now on an instance of, where its user has not asked for one already"`
+}
+
+// WorkspaceChange is a change of what Amazon sells it as, under way or rehearsed.
+type WorkspaceChange struct {
+	Property         string     `json:"property" enum:"bundle_type,running_mode,root_gib,user_gib"`
+	From             string     `json:"from"`
+	To               string     `json:"to"`
+	AskedAt          *time.Time `json:"asked_at,omitempty"`
+	BegunAt          *time.Time `json:"begun_at,omitempty" doc:"When Amazon accepted it"`
+	MonthlyFeeBefore Money      `json:"monthly_fee_before"`
+	MonthlyFeeAfter  Money      `json:"monthly_fee_after"`
+	HourlyBefore     Money      `json:"hourly_before"`
+	HourlyAfter      Money      `json:"hourly_after"`
+	PostsAtOnce      Money      `json:"posts_at_once" doc:"What this month costs more by it, running time apart; may be negative"`
+}
+
+// Upcoming is what will happen to a WorkSpace by itself, or why it will not.
+type Upcoming struct {
+	Policy string     `json:"policy" enum:"lifetime,stale,budget,schedule,idle"`
+	Action string     `json:"action,omitempty" enum:"terminate,stop,start,flag,restore" doc:"flag: its owner is told that it looks forgotten; restore: the extended timeout ends; absent: the policy does not apply"`
+	At     *time.Time `json:"at,omitempty" doc:"Absent: it depends on its user"`
+	Why    string     `json:"why"`
+	Delay  string     `json:"how_to_delay,omitempty"`
+	Paused string     `json:"paused,omitempty" doc:"Why an admin keeps it from happening"`
 }
 
 // Workspace is a WorkSpace as it is.
@@ -51,13 +117,24 @@ type Workspace struct {
 	DirectoryID            string            `json:"directory_id"`
 	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty"`
 	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
+	RootVolumeGiB          *int              `json:"root_volume_gib,omitempty" doc:"As Amazon shows it"`
+	UserVolumeGiB          *int              `json:"user_volume_gib,omitempty"`
+	KeepAlive              bool              `json:"keep_alive" doc:"It is not ended for being unused"`
+	Schedule               *Schedule         `json:"schedule,omitempty"`
+	ExtendedUntil          *time.Time        `json:"extended_until,omitempty" doc:"Until then it may be idle for longer"`
+	StaleAt                *time.Time        `json:"stale_at,omitempty" doc:"When its owner was told that it looks forgotten"`
+	Connection             string            `json:"connection,omitempty" enum:"CONNECTED,DISCONNECTED,UNKNOWN" doc:"When it was last asked about"`
+	LastConnectedAt        *time.Time        `json:"last_connected_at,omitempty" doc:"When its user was last known to be connected"`
+	Change                 *WorkspaceChange  `json:"change,omitempty" doc:"What Amazon is changing"`
+	Upcoming               []Upcoming        `json:"upcoming,omitempty" doc:"What will happen by itself, when, why, and how it is put off; not in lists"`
+	AllowedOperations      []string          `json:"allowed_operations" nullable:"false" doc:"What may be asked for in its state"`
 	Tags                   map[string]string `json:"tags"`
 	State                  string            `json:"state" enum:"PENDING,AVAILABLE,STARTING,STOPPING,STOPPED,REBOOTING,REBUILDING,RESTORING,UPDATING,IMPAIRED,MAINTENANCE,SUSPENDED,TERMINATING,TERMINATED,FAILED,CONFLICT" doc:"What is seen"`
 	StateReason            string            `json:"state_reason"`
 	Desired                string            `json:"desired" enum:"AVAILABLE,STOPPED,TERMINATED" doc:"What is wanted"`
 	ErrorCode              string            `json:"error_code,omitempty"`
 	ErrorMessage           string            `json:"error_message,omitempty"`
-	Flag                   string            `json:"flag,omitempty" enum:"STUCK,PROTOCOL" doc:"STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for"`
+	Flag                   string            `json:"flag,omitempty" enum:"STUCK,PROTOCOL,UNHEALTHY" doc:"STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for. UNHEALTHY: it is ill, and a reboot has not helped"`
 	Provisioning           *Provisioning     `json:"provisioning,omitempty" doc:"How long the way to the first AVAILABLE took, or takes"`
 	ProviderID             string            `json:"provider_id,omitempty" example:"ws-8k2jf9x1q" doc:"Amazon's id"`
 	CostToDate             Money             `json:"cost_to_date" doc:"Exact up to this second, at the prices of the price book"`

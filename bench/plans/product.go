@@ -29,6 +29,7 @@ type Bench struct {
 	meter      *cost.Meter
 	fleet      *workspace.Fleet
 	reconciler *workspace.Reconciler
+	sweeper    *workspace.Sweeper
 }
 
 // Open connects to a database that Fill has filled.
@@ -52,6 +53,7 @@ func Open(ctx context.Context, url string) (*Bench, error) {
 	b.book = &budget.Book{Spent: cost.Spent}
 	b.meter = &cost.Meter{Budgets: b.book}
 	b.fleet = &workspace.Fleet{Budgets: b.book, Meter: b.meter, Provider: nobody{}}
+	b.sweeper = &workspace.Sweeper{Fleet: b.fleet, Log: b.log, Clock: now, Slog: silent}
 	b.reconciler = &workspace.Reconciler{Fleet: b.fleet, Log: b.log, Clock: now, Slog: silent}
 	return b, nil
 }
@@ -93,6 +95,14 @@ func (e *ear) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQuery
 		if len(s.Args) > 0 {
 			if mode, ok := s.Args[0].(pgx.QueryExecMode); ok {
 				s.Args, s.Unprepared = s.Args[1:], mode == pgx.QueryExecModeCacheDescribe
+			}
+		}
+		if len(s.Args) > 0 {
+			if named, ok := s.Args[0].(pgx.NamedArgs); ok {
+				var err error
+				if s.SQL, s.Args, err = named.RewriteQuery(ctx, nil, sql, nil); err != nil {
+					panic(err) // the product's own statement
+				}
 			}
 		}
 		e.heard = append(e.heard, s)
@@ -149,7 +159,7 @@ func (b *Bench) housekeeping(ctx context.Context) ([]Statement, error) {
 		}
 		return strings.Contains(sql, "workspaces") || strings.Contains(sql, "FROM usage")
 	}, func() error {
-		worker.New(worker.Config{Reconciler: b.reconciler, Meter: b.meter, Budgets: b.book, Log: b.log, Slog: slog.New(slog.DiscardHandler)}, nil).Run(ctx)
+		worker.New(worker.Config{Reconciler: b.reconciler, Sweeper: b.sweeper, Meter: b.meter, Budgets: b.book, Log: b.log, Slog: slog.New(slog.DiscardHandler)}, nil).Run(ctx)
 		return nil
 	})
 	return only(heard, "idempotency_keys"), err

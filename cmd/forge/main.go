@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // schedules have time zones, wherever this runs
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"

@@ -273,6 +273,15 @@ func version(ctx context.Context, q postgres.Querier, blueprint id.Blueprint, nu
 	return v, nil
 }
 
+// DefinitionOf is the definition of a version, whoever may see it.
+func DefinitionOf(ctx context.Context, q postgres.Querier, versionID id.BlueprintVersion) (d Definition, err error) {
+	var text string
+	if err := q.QueryRow(ctx, `SELECT definition FROM blueprint_versions WHERE id = $1`, versionID).Scan(&text); err != nil {
+		return d, err
+	}
+	return d, json.Unmarshal([]byte(text), &d)
+}
+
 // Refs are the references ("team/name@3") of versions, for showing.
 func Refs(ctx context.Context, q postgres.Querier, versions []id.BlueprintVersion) (map[id.BlueprintVersion]string, error) {
 	found, err := postgres.Many[struct {

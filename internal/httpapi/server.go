@@ -112,6 +112,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 // routes is the list of everything that can be asked for.
 func (s *Server) routes() {
 	s.workspaceRoutes()
+	s.lifecycleRoutes()
+	s.policyRoutes()
 	s.peopleRoutes()
 	s.tokenRoutes()
 	s.moneyRoutes()

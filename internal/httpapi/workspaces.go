@@ -49,6 +49,7 @@ func (s *Server) createWorkspace(ctx context.Context, in *struct {
 	r := workspace.Request{
 		Blueprint: b.Blueprint, BundleType: b.BundleType, OperatingSystem: b.OperatingSystem, ServiceType: b.ServiceType, RunningMode: b.RunningMode,
 		Region: b.Region, Project: b.Project, Name: b.Name, Tags: b.Tags, AutoStopTimeoutMinutes: b.AutoStopTimeoutMinutes, MaxLifetimeDays: b.MaxLifetimeDays,
+		KeepAlive: b.KeepAlive, Schedule: scheduleOf(b.Schedule),
 	}
 	admit := func(tx *audit.Tx) (api.WorkspaceAdmitted, string, error) {
 		a, err := s.fleet.Request(ctx, tx, r)
@@ -147,12 +148,21 @@ func (s *Server) getWorkspace(ctx context.Context, in *WorkspacePath) (*Answer[a
 	return s.show(ctx, s.audit.Pool(), w)
 }
 
+// show is one WorkSpace with what will happen to it.
 func (s *Server) show(ctx context.Context, q postgres.Querier, w *workspace.WorkSpace) (*Answer[api.Workspace], error) {
-	views, err := s.views(ctx, q, []workspace.WorkSpace{*w}, s.audit.Clock()())
+	now := s.audit.Clock()()
+	views, err := s.views(ctx, q, []workspace.WorkSpace{*w}, now)
 	if err != nil {
 		return nil, err
 	}
-	return &Answer[api.Workspace]{Body: views[0], ETag: etag(w.Version)}, nil
+	v := &views[0]
+	if v.Upcoming, err = upcomingViews(ctx, q, w, now); err != nil {
+		return nil, err
+	}
+	if v.Change, err = changeView(ctx, q, w, now); err != nil {
+		return nil, err
+	}
+	return &Answer[api.Workspace]{Body: *v, ETag: etag(w.Version)}, nil
 }
 
 // act makes a change of one WorkSpace that has no body to keep under a key.
@@ -167,23 +177,6 @@ func (s *Server) act(ctx context.Context, kind string, ws id.WorkSpace, fn func(
 		return err
 	})
 	return out, err
-}
-
-func (s *Server) updateWorkspace(ctx context.Context, in *struct {
-	WorkspacePath
-	IfMatch
-	Body api.WorkspaceUpdate
-},
-) (*Answer[api.Workspace], error) {
-	version, err := in.version()
-	if err != nil {
-		return nil, err
-	}
-	return s.act(ctx, "update", in.ID, func(tx *audit.Tx) (*workspace.WorkSpace, error) {
-		return s.fleet.Update(ctx, tx, in.ID, workspace.Patch{
-			Name: in.Body.Name, Tags: in.Body.Tags, AutoStopTimeoutMinutes: in.Body.AutoStopTimeoutMinutes, MaxLifetimeDays: in.Body.MaxLifetimeDays,
-		}, version)
-	})
 }
 
 func (s *Server) terminateWorkspace(ctx context.Context, in *struct {
@@ -208,32 +201,11 @@ type PowerInput struct {
 }
 
 func (s *Server) startWorkspace(ctx context.Context, in *PowerInput) (*Answer[api.Workspace], error) {
-	return s.power(ctx, in, "start", s.fleet.Start)
+	return s.operate(ctx, in.WorkspacePath, in.IfMatch, in.Once, "start", nil, s.fleet.Start)
 }
 
 func (s *Server) stopWorkspace(ctx context.Context, in *PowerInput) (*Answer[api.Workspace], error) {
-	return s.power(ctx, in, "stop", s.fleet.Stop)
-}
-
-func (s *Server) power(ctx context.Context, in *PowerInput, kind string,
-	fn func(context.Context, *audit.Tx, id.WorkSpace, *int64) (*workspace.WorkSpace, error),
-) (*Answer[api.Workspace], error) {
-	version, err := in.version()
-	if err != nil {
-		return nil, err
-	}
-	intent := audit.Intent{Action: "workspace." + kind, ResourceType: "workspace", ResourceID: string(in.ID)}
-	return once(ctx, s, in.Once, intent, nil, all, func(tx *audit.Tx) (api.Workspace, string, error) {
-		w, err := fn(ctx, tx, in.ID, version)
-		if err != nil {
-			return api.Workspace{}, "", err
-		}
-		shown, err := s.show(ctx, tx, w)
-		if err != nil {
-			return api.Workspace{}, "", err
-		}
-		return shown.Body, shown.ETag, nil
-	})
+	return s.operate(ctx, in.WorkspacePath, in.IfMatch, in.Once, "stop", nil, s.fleet.Stop)
 }
 
 func (s *Server) listEvents(ctx context.Context, in *struct {
@@ -311,7 +283,10 @@ func workspaceView(w workspace.WorkSpace, toDate money.USD, ref string) api.Work
 		OperatingSystem: w.OperatingSystem, RunningMode: w.RunningMode, Region: w.Region, DirectoryID: w.DirectoryID,
 		AutoStopTimeoutMinutes: w.AutoStopTimeoutMinutes, MaxLifetimeDays: w.MaxLifetimeDays, Tags: w.Tags, State: string(w.State),
 		StateReason: w.StateReason, Desired: string(w.Desired), ErrorCode: w.ErrorCode, ErrorMessage: w.ErrorMessage, Flag: w.Flag, CostToDate: usd(toDate),
-		Version: w.Version, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, AvailableAt: w.AvailableAt, TerminatedAt: w.TerminatedAt,
+		RootVolumeGiB: w.RootGiB, UserVolumeGiB: w.UserGiB, KeepAlive: w.KeepAlive, Schedule: scheduleView(w.Schedule), ExtendedUntil: w.ExtendedUntil,
+		StaleAt: w.StaleAt, Connection: w.Connection, LastConnectedAt: w.LastConnectedAt,
+		AllowedOperations: mapped(w.Allowed(), func(op workspace.Operation) string { return string(op) }),
+		Version:           w.Version, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, AvailableAt: w.AvailableAt, TerminatedAt: w.TerminatedAt,
 	}
 	if w.ProjectID != nil {
 		v.ProjectID = string(*w.ProjectID)

@@ -26,18 +26,25 @@ const (
 	WorkspaceRead    Action = "workspace.read"
 	WorkspaceUpdate  Action = "workspace.update"
 	WorkspaceOperate Action = "workspace.operate" // start, stop, terminate
-	UserRead         Action = "user.read"
-	UserManage       Action = "user.manage"
-	TeamRead         Action = "team.read"
-	TeamManage       Action = "team.manage"
-	ProjectRead      Action = "project.read"
-	ProjectManage    Action = "project.manage"
-	TokenManage      Action = "token.manage"
-	BlueprintRead    Action = "blueprint.read"
-	CostRead         Action = "cost.read"
-	BudgetRead       Action = "budget.read"
-	BudgetSet        Action = "budget.set"
-	AuditRead        Action = "audit.read"
+	// WorkspaceExtendLife is to let a WorkSpace live longer than its blueprint says.
+	WorkspaceExtendLife Action = "workspace.extend_lifetime"
+	// WorkspaceAdopt is to make one that Forge did not make Forge's.
+	WorkspaceAdopt Action = "workspace.adopt"
+	PolicyRead     Action = "policy.read"   // what is paused
+	PolicyManage   Action = "policy.manage" // pause and resume
+	PolicySimulate Action = "policy.simulate"
+	UserRead       Action = "user.read"
+	UserManage     Action = "user.manage"
+	TeamRead       Action = "team.read"
+	TeamManage     Action = "team.manage"
+	ProjectRead    Action = "project.read"
+	ProjectManage  Action = "project.manage"
+	TokenManage    Action = "token.manage"
+	BlueprintRead  Action = "blueprint.read"
+	CostRead       Action = "cost.read"
+	BudgetRead     Action = "budget.read"
+	BudgetSet      Action = "budget.set"
+	AuditRead      Action = "audit.read"
 )
 
 // Reach is how far a role's right to an action goes.
@@ -53,22 +60,27 @@ const (
 
 // table has a row per action. What is not in it is not allowed.
 var table = map[Action]map[actor.Role]Reach{
-	WorkspaceCreate:  {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Admin: Own},
-	WorkspaceRead:    {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Any},
-	WorkspaceUpdate:  {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Any},
-	WorkspaceOperate: {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Any},
-	UserRead:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
-	UserManage:       {actor.Admin: Any},
-	TeamRead:         {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
-	TeamManage:       {actor.Admin: Any},
-	ProjectRead:      {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
-	ProjectManage:    {actor.TeamLead: Team, actor.Admin: Any},
-	TokenManage:      {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Finance: Own, actor.Auditor: Own, actor.Admin: Any},
-	BlueprintRead:    {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Admin: Any},
-	CostRead:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
-	BudgetRead:       {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
-	BudgetSet:        {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
-	AuditRead:        {actor.Auditor: Any, actor.Admin: Any},
+	WorkspaceCreate:     {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Admin: Own},
+	WorkspaceRead:       {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Any},
+	WorkspaceUpdate:     {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Any},
+	WorkspaceOperate:    {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Any},
+	WorkspaceExtendLife: {actor.TeamLead: Team, actor.Admin: Any},
+	WorkspaceAdopt:      {actor.Admin: Any},
+	PolicyRead:          {actor.Engineer: Any, actor.Contractor: Any, actor.TeamLead: Any, actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
+	PolicyManage:        {actor.Admin: Any},
+	PolicySimulate:      {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	UserRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	UserManage:          {actor.Admin: Any},
+	TeamRead:            {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	TeamManage:          {actor.Admin: Any},
+	ProjectRead:         {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	ProjectManage:       {actor.TeamLead: Team, actor.Admin: Any},
+	TokenManage:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Finance: Own, actor.Auditor: Own, actor.Admin: Any},
+	BlueprintRead:       {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Admin: Any},
+	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},
 }
 
 // Actions lists every action of the table.

@@ -211,6 +211,7 @@ CREATE TABLE workspaces (
 
   change text NOT NULL DEFAULT '',
   change_to text NOT NULL DEFAULT '',
+  change_asked_at timestamptz,
   change_begun_at timestamptz,
   enlarged_at timestamptz,
   reduced_at timestamptz,

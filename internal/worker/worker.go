@@ -33,6 +33,7 @@ const (
 // Config is what the loops work with.
 type Config struct {
 	Reconciler *workspace.Reconciler
+	Sweeper    *workspace.Sweeper
 	Meter      *cost.Meter
 	Budgets    *budget.Book
 	Log        *audit.Log
@@ -86,6 +87,7 @@ func (w *Workers) Run(ctx context.Context) {
 	for range reconcilers {
 		wg.Go(func() { w.loop(ctx, "reconcile", idlePoll, w.poke, w.Reconciler.Round) })
 	}
+	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {

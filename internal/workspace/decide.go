@@ -1,6 +1,12 @@
 package workspace
 
-import "time"
+import (
+	"cmp"
+	"strconv"
+	"time"
+
+	"github.com/robco-forge/forge/internal/price"
+)
 
 // Everything that the reconciler does follows from one function, decide: what is on the row, what the provider shows, and
 // what time it is come to one decision. The rest of the package only carries decisions out.
@@ -20,11 +26,16 @@ import "time"
 //	id, never ran        PENDING for 2 h        replace it once; then give up                                 (9)
 //	id                   the same transition    after its time: note STUCK once, people are told         (12, 24)
 //	id, to be replaced   nothing                note: its place is free; then as without an id           (10, 27)
+//	id                   sold as something else note: adopt it, with what it costs                   (13, 16, 17)
+//	id, a change begun   failed, or no effect   note: it came to nothing; people are told                    (17)
+//	id, IMPAIRED         for ten minutes        note: reboot once; then told                                 (11)
+//	id, asked once       no effect for 5 min    note: not known whether it happened; not repeated    (rebuild …)
 //	id, TERMINATING      nothing                note: ended
 //	id, young            nothing                no conclusion: what is new shows late                         (7)
 //	id                   much missing at once   no conclusion for an hour                                     (8)
 //	id                   nothing, 3 times       confirm by directory and user; note: terminated outside   (7, 13)
 //	id, wanted otherwise its wish not yet met   start, stop, terminate, modify; again after a minute        (6, 18)
+//	id                   tags to be brought     tag                                                          (20)
 //	otherwise                                   rest
 //
 // The numbers are those of docs/aws.md, "Faults and what follows".
@@ -38,18 +49,29 @@ const (
 	note    action = "note"    // write down what follows from what was seen
 	confirm action = "confirm" // look by directory and user as well
 
-	create      action = "create"
-	replace     action = "replace" // terminate one that failed on its way, so that it can be made again
-	start       action = "start"
-	stop        action = "stop"
-	terminate   action = "terminate"
-	setAutoStop action = "modify"
+	create    action = "create"
+	replace   action = "replace" // terminate one that failed on its way, so that it can be made again
+	start     action = "start"
+	stop      action = "stop"
+	terminate action = "terminate"
+	modify    action = "modify" // one property
+	reboot    action = "reboot"
+	rebuild   action = "rebuild"
+	restore   action = "restore"
+	image     action = "image"
+
+	retag action = "tag" // harmless to repeat, so it leaves nothing on the row
 )
+
+// once tells whether the action is something that happens, rather than something to be so: it is asked for once, and if
+// nobody knows whether it happened, it is not asked for again.
+func (a action) once() bool { return a == reboot || a == rebuild || a == restore || a == image }
 
 // decision is what to do now.
 type decision struct {
-	do    action
-	after time.Duration // rest: when to look again
+	do       action
+	after    time.Duration // rest: when to look again
+	property Property      // modify: which
 
 	// note: what follows.
 	to       State
@@ -57,6 +79,10 @@ type decision struct {
 	missed   bool   // it was not shown where it should have been
 	cleared  bool   // the failed one is gone, and a new one can be made
 	unwanted bool   // it is given up: what is there is to go
+	begun    bool   // Amazon has begun the change
+	undone   bool   // the change came to nothing
+	ask      action // what is to be asked for from now on
+	dropped  bool   // what was asked for is not asked for any more
 	flag     string // what people are told, once
 	code     string // why, if something is wrong
 	message  string
@@ -74,8 +100,9 @@ type look struct {
 
 // What people are told of a WorkSpace, once per state.
 const (
-	FlagStuck    = "STUCK"    // it has been on its way for far longer than Amazon takes
-	FlagProtocol = "PROTOCOL" // it speaks PCoIP, which Forge never asks for
+	FlagStuck    = "STUCK"     // it has been on its way for far longer than Amazon takes
+	FlagProtocol = "PROTOCOL"  // it speaks PCoIP, which Forge never asks for
+	FlagIll      = "UNHEALTHY" // it is ill, and a reboot has not helped
 )
 
 // Codes of what went wrong on the way.
@@ -83,6 +110,11 @@ const (
 	codeNotOurs = "RESOURCE_NOT_OURS"
 	codeStuck   = "PROVISIONING_STUCK"
 	codeFailed  = "PROVISIONING_FAILED"
+
+	codeUnclear = "OPERATION_UNCLEAR"
+	codeTooLate = "OPERATION_TOO_LATE"
+	codeChange  = "CHANGE_FAILED"
+	codeNoPrice = "PRICE_UNKNOWN"
 )
 
 const (
@@ -104,6 +136,10 @@ type times struct {
 	giveUp   time.Duration // PENDING for longer is replaced
 	stuck    time.Duration // another transition for longer is told
 	stuckBig time.Duration // the same for those that take an hour
+	ill      time.Duration // ill for longer is rebooted once, and told if that does not help in twice the time
+	illAgain time.Duration // it is rebooted for that so often at the most
+	resize   time.Duration // Amazon's wait between two enlargements, and after the creation
+	shrink   time.Duration // and between two reductions
 	resting  time.Duration // how often what is at rest is looked at
 	least    time.Duration // what is under way is not looked at more often
 	most     time.Duration // nor less often
@@ -119,6 +155,8 @@ func timesAt(speed int) times {
 		miss: d(time.Minute, 500*time.Millisecond), doubt: d(time.Hour, 10*time.Second), stranger: d(time.Minute, time.Second),
 		late: d(40*time.Minute, 5*time.Second), giveUp: d(2*time.Hour, 15*time.Second),
 		stuck: d(20*time.Minute, 3*time.Second), stuckBig: d(2*time.Hour, 15*time.Second),
+		ill: d(10*time.Minute, 2*time.Second), illAgain: d(24*time.Hour, time.Minute),
+		resize: d(6*time.Hour, 0), shrink: d(30*24*time.Hour, 0),
 		resting: d(5*time.Minute, 3*time.Second), least: d(5*time.Second, 100*time.Millisecond), most: d(30*time.Second, 500*time.Millisecond),
 	}
 }
@@ -138,7 +176,7 @@ func (t times) decide(w *WorkSpace, l look, now time.Time) decision {
 	if d != (decision{}) {
 		return d
 	}
-	return t.towards(w, now)
+	return t.towards(w, l.found, now)
 }
 
 // unmade is for a WorkSpace that has no id, of which nothing is shown. Nothing said: go on to what is wanted.
@@ -221,7 +259,7 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 	state := w.follows(o)
 	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o) ||
 		o.State == "ERROR" && o.ErrorCode != "" && w.ErrorCode != o.ErrorCode ||
-		w.Replacing && o.State != w.ObservedState
+		w.Replacing && o.State != w.ObservedState || w.differs(o)
 	age := now.Sub(w.StateSince)
 	never := w.AvailableAt == nil && w.Desired != WantTerminated && !w.Replacing
 	if w.AcceptedAt != nil && state == Pending {
@@ -233,15 +271,175 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 	case state == Terminated:
 		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
 	case news:
-		return decision{do: note, to: state, reason: w.because(state)}
+		return decision{do: note, to: state, reason: t.because(w, state, o, now)}
+	case w.Change != "" && w.ChangeBegunAt == nil && o.Changing == changing[w.Change] && !o.ChangeFailed:
+		return decision{do: note, to: state, reason: w.StateReason, begun: true}
+	case w.Change != "" && t.changeFailed(w, o, now):
+		return decision{do: note, to: state, reason: "provider", undone: true, code: codeChange, message: "Amazon has not changed the " + spelled[w.Change] + " to " + w.ChangeTo}
 	case never && (o.State == "ERROR" || state == Pending && age >= t.giveUp):
 		return w.afresh(o)
 	case w.Flag == "" && t.overdue(state, age):
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagStuck}
 	case w.Flag == "" && o.Protocol == "PCOIP":
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagProtocol}
+	case state == Impaired && o.State != "ERROR" && w.Asked == "" && w.Desired == WantAvailable:
+		return t.treat(w, age, now)
+	}
+	return t.outcome(w, state, now)
+}
+
+// treat is for one that is ill: it is rebooted once, and people are told if that does not help. Whatever loses data is
+// its user's to ask for.
+func (t times) treat(w *WorkSpace, age time.Duration, now time.Time) decision {
+	switch {
+	case age < t.ill:
+	case w.RebootedAt == nil || now.Sub(*w.RebootedAt) >= t.illAgain:
+		return decision{do: note, to: Impaired, reason: "provider", ask: reboot}
+	case w.Flag == "" && now.Sub(*w.RebootedAt) >= 2*t.ill:
+		return decision{do: note, to: Impaired, reason: w.StateReason, flag: FlagIll}
 	}
 	return decision{}
+}
+
+// outcome ends the wait for something that happens once and has not shown: nobody knows whether it did, or it has become
+// impossible.
+func (t times) outcome(w *WorkSpace, state State, now time.Time) decision {
+	act := action(w.Asked)
+	switch {
+	case !act.once():
+	case w.AskedAt != nil && now.Sub(*w.AskedAt) >= t.settle:
+		return decision{do: note, to: state, reason: w.StateReason, dropped: true, code: codeUnclear, message: "Amazon did not say whether it has begun to " + spelled[w.Asked] + ", and shows no effect"}
+	case w.AskedAt == nil && (state.Settled() || state == Impaired) && !act.possible(state):
+		return decision{do: note, to: state, reason: w.StateReason, dropped: true, code: codeTooLate, message: "it was " + string(state) + " before Amazon could be asked to " + spelled[w.Asked]}
+	}
+	return decision{}
+}
+
+// spelled are what is asked for and changed, in words for people.
+var spelled = map[string]string{
+	"reboot": "reboot it", "rebuild": "rebuild it", "restore": "restore it", "image": "make an image of it",
+	changeBundle: "bundle", changeMode: "running mode", changeRoot: "root volume", changeUser: "user volume",
+}
+
+// possible tells whether Amazon does it in that state.
+func (a action) possible(s State) bool {
+	switch a {
+	case reboot:
+		return s == Available || s == Impaired || s == Rebooting
+	case rebuild, restore:
+		return s == Available || s == Impaired || s == Stopped
+	case image:
+		return s == Available
+	case rest, note, confirm, create, replace, start, stop, terminate, modify, retag:
+	}
+	return false
+}
+
+// changing is what Amazon calls the change of a property while it makes it. The running mode changes at once.
+var changing = map[string]string{changeBundle: "COMPUTE_TYPE", changeRoot: "ROOT_VOLUME", changeUser: "USER_VOLUME"}
+
+// changeFailed tells whether a change that Amazon accepted, or was asked for, has come to nothing.
+func (t times) changeFailed(w *WorkSpace, o *Observation, now time.Time) bool {
+	if w.ChangeBegunAt == nil {
+		return w.ChangeAskedAt != nil && now.Sub(*w.ChangeAskedAt) >= t.stuckBig && (w.State == Available || w.State == Stopped)
+	}
+	if o.ChangeFailed && o.Changing == changing[w.Change] {
+		return true
+	}
+	return o.Changing == "" && now.Sub(*w.ChangeBegunAt) >= t.stuckBig
+}
+
+// differs tells whether the provider sells it as something else than the row says. What has no price is not adopted.
+func (w *WorkSpace) differs(o *Observation) bool {
+	grown := func(have *int, is int) bool { return have != nil && is != 0 && *have != is }
+	return w.ErrorCode != codeNoPrice && (o.ComputeType != "" && o.ComputeType != w.BundleType || grown(w.RootGiB, o.RootGiB) || grown(w.UserGiB, o.UserGiB)) ||
+		(o.RunningMode == price.AutoStop || o.RunningMode == price.AlwaysOn) && o.RunningMode != w.RunningMode
+}
+
+// adopt brings what the provider sells onto the row, and tells whether that ended the change that was under way.
+func (w *WorkSpace) adopt(o *Observation) (done bool) {
+	if o.ComputeType != "" {
+		w.BundleType = o.ComputeType
+	}
+	if o.RootGiB != 0 {
+		w.RootGiB = &o.RootGiB
+	}
+	if o.UserGiB != 0 {
+		w.UserGiB = &o.UserGiB
+	}
+	switch {
+	case o.RunningMode == w.RunningMode:
+	case o.RunningMode == price.AutoStop:
+		minutes := max(o.AutoStop, 60)
+		w.RunningMode, w.AutoStopTimeoutMinutes = o.RunningMode, &minutes
+	case o.RunningMode == price.AlwaysOn:
+		w.RunningMode, w.AutoStopTimeoutMinutes, w.ExtendedUntil, w.ExtendedMinutes = o.RunningMode, nil, nil, nil
+	}
+	return w.Change != "" && w.Property(w.Change) == w.ChangeTo
+}
+
+// Property is what a property that can change is now, in words.
+func (w *WorkSpace) Property(of string) string {
+	gib := func(n *int) string {
+		if n == nil {
+			return ""
+		}
+		return strconv.Itoa(*n)
+	}
+	switch of {
+	case changeBundle:
+		return w.BundleType
+	case changeMode:
+		return w.RunningMode
+	case changeRoot:
+		return gib(w.RootGiB)
+	case changeUser:
+		return gib(w.UserGiB)
+	}
+	return ""
+}
+
+// wantedProperty is what to have changed, given what is seen: nothing while Amazon changes something.
+func (w *WorkSpace) wantedProperty(o *Observation, now time.Time) (Property, bool) {
+	if o == nil || o.Changing != "" && !o.ChangeFailed || w.State != Available && w.State != Stopped {
+		return Property{}, false
+	}
+	if w.Change != "" && w.ChangeBegunAt == nil {
+		gib, _ := strconv.Atoi(w.ChangeTo) // the volumes'
+		switch w.Change {
+		case changeBundle:
+			return Property{ComputeType: w.ChangeTo}, true
+		case changeMode:
+			return Property{RunningMode: w.ChangeTo, AutoStopMinutes: modeMinutes(w.ChangeTo)}, true
+		case changeRoot:
+			return Property{RootGiB: gib}, true
+		case changeUser:
+			return Property{UserGiB: gib}, true
+		}
+	}
+	if minutes := w.timeout(now); w.RunningMode == price.AutoStop && o.RunningMode == price.AutoStop && minutes != o.AutoStop {
+		return Property{AutoStopMinutes: minutes}, true
+	}
+	return Property{}, false
+}
+
+// timeout is the idle timeout that holds now, in minutes; 0 when there is none.
+func (w *WorkSpace) timeout(now time.Time) int {
+	switch {
+	case w.AutoStopTimeoutMinutes == nil:
+		return 0
+	case w.ExtendedUntil != nil && now.Before(*w.ExtendedUntil):
+		return max(*w.ExtendedMinutes, *w.AutoStopTimeoutMinutes)
+	}
+	return *w.AutoStopTimeoutMinutes
+}
+
+// modeMinutes is the idle timeout that a WorkSpace begins with when it becomes AUTO_STOP: Amazon's least.
+func modeMinutes(mode string) int {
+	if mode == price.AutoStop {
+		return 60
+	}
+	return 0
 }
 
 // follows is the state that follows from an observation. What is not known leaves it as it was.
@@ -258,18 +456,32 @@ func (w *WorkSpace) follows(o *Observation) State {
 	return state
 }
 
-// because is why a WorkSpace came into a state: somebody asked for it, Amazon went on by itself, or neither.
-func (w *WorkSpace) because(state State) string {
+// because is why a WorkSpace came into a state: somebody or something asked for it, Amazon went on by itself, or neither.
+func (t times) because(w *WorkSpace, state State, o *Observation, now time.Time) string {
+	stops := state == Stopping || state == Stopped
 	switch {
 	case w.Asked != "" || w.Desired == WantTerminated:
-		return "user"
+		return w.wishedBy()
+	case state == w.State && w.differs(o):
+		if w.Change != "" {
+			return "user"
+		}
+		return "drift"
 	case state == w.State:
 		return w.StateReason
-	case w.State == Conflict, w.State == Pending, w.State == Starting, w.State == Stopping, w.State == Rebooting:
+	case stops && w.State.Runs() && w.AutoStopTimeoutMinutes != nil && now.Sub(w.StateSince) >= time.Duration(*w.AutoStopTimeoutMinutes)*time.Minute:
+		return "idle" // Amazon's own timer
+	case w.State == Conflict, w.State == Pending, w.State == Starting, w.State == Stopping, w.State == Rebooting, w.State == Rebuilding,
+		w.State == Restoring, w.State == Suspended, w.State == Updating:
+		return "provider"
+	case state == Maintenance, w.State == Maintenance, state == Impaired:
 		return "provider"
 	}
 	return "drift"
 }
+
+// wishedBy is who or what wanted the latest of it.
+func (w *WorkSpace) wishedBy() string { return cmp.Or(w.WishReason, "user") }
 
 // afresh is for one that failed on its way: it is made again once, and then given up.
 func (w *WorkSpace) afresh(o *Observation) decision {
@@ -317,13 +529,30 @@ func (w *WorkSpace) met(o *Observation) bool {
 		return o.State == "STARTING" || fromAmazon[o.State].Runs()
 	case stop:
 		return o.State == "STOPPING" || o.State == "STOPPED"
+	case reboot:
+		return o.State == "REBOOTING"
+	case rebuild:
+		return o.State == "REBUILDING"
+	case restore:
+		return o.State == "RESTORING"
+	case image:
+		return o.State == "SUSPENDED"
 	case terminate:
 		return o.State == "TERMINATING" || o.State == "TERMINATED"
-	case setAutoStop:
-		return w.AutoStopTimeoutMinutes == nil || o.AutoStop == *w.AutoStopTimeoutMinutes
-	case rest, note, confirm, replace:
+	case modify:
+		return w.modified(o)
+	case rest, note, confirm, replace, retag:
 	}
 	return false
+}
+
+// modified tells whether what was to be modified shows.
+func (w *WorkSpace) modified(o *Observation) bool {
+	if w.Change != "" {
+		is := *w
+		return is.adopt(o) || w.ChangeBegunAt != nil || o.Changing != "" && o.Changing == changing[w.Change]
+	}
+	return w.AutoStopTimeoutMinutes == nil || o.AutoStop == *w.AutoStopTimeoutMinutes || w.ExtendedMinutes != nil && o.AutoStop == *w.ExtendedMinutes
 }
 
 // wanted is what to ask of the provider, given what is desired and what is seen. It asks nothing while a transition is
@@ -350,24 +579,34 @@ func wanted(w *WorkSpace) action {
 		return start
 	case w.Desired == WantStopped && w.Asked == string(stop) && (w.State == Available || w.State == Impaired):
 		return stop
-	case w.Asked == string(setAutoStop) && (w.State == Available || w.State == Stopped):
-		return setAutoStop
+	case action(w.Asked).once() && action(w.Asked).possible(w.State):
+		return action(w.Asked)
 	}
 	return rest
 }
 
 // towards asks for what is wanted, unless that was asked for just now, and rests when there is nothing to ask.
-func (t times) towards(w *WorkSpace, now time.Time) decision {
+func (t times) towards(w *WorkSpace, o *Observation, now time.Time) decision {
 	act := wanted(w)
+	var p Property
+	if act == rest && w.Desired != WantTerminated {
+		var differs bool
+		switch p, differs = w.wantedProperty(o, now); {
+		case differs:
+			act = modify
+		case w.Retag && w.ProviderID != nil && o != nil && (w.State == Available || w.State == Stopped):
+			return decision{do: retag}
+		}
+	}
 	if act == rest {
 		return decision{after: t.pause(w, now)}
 	}
 	if w.AskedAt != nil && w.Asked == string(act) && act != create { // unmade has waited for a create
-		if left := t.askAgain - now.Sub(*w.AskedAt); left > 0 {
-			return decision{after: min(left, t.most)}
+		if left := t.askAgain - now.Sub(*w.AskedAt); left > 0 || act.once() {
+			return decision{after: min(max(left, t.least), t.most)}
 		}
 	}
-	return decision{do: act}
+	return decision{do: act, property: p}
 }
 
 // pause is how long nothing need be looked at: short while something is under way, growing with how long it takes.
@@ -375,7 +614,7 @@ func (t times) pause(w *WorkSpace, now time.Time) time.Duration {
 	switch {
 	case w.Missed > 0:
 		return t.miss
-	case (w.State == Available || w.State == Stopped) && w.Asked == "":
+	case (w.State == Available || w.State == Stopped) && w.Asked == "" && w.Change == "":
 		return t.resting
 	}
 	return min(max(now.Sub(w.UpdatedAt)/10, t.least), t.most)
@@ -409,10 +648,16 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 		if w.met(o) {
 			w.Asked, w.AskedAt = "", nil
 		}
+		if w.adopt(o) {
+			w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt = "", "", nil, nil
+		}
+	}
+	if d.to == Stopped && w.StoppedAt == nil {
+		w.StoppedAt = &now
 	}
 	if d.to != w.State {
 		w.StateSince = now
-		if w.Flag == FlagStuck {
+		if w.Flag == FlagStuck || w.Flag == FlagIll && d.to == Available {
 			w.Flag = ""
 		}
 	}
@@ -430,12 +675,42 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 		w.ErrorCode, w.ErrorMessage = d.code, d.message
 	}
 	if d.unwanted {
-		w.Desired = WantTerminated
+		w.Desired, w.WishReason = WantTerminated, "provider"
+	}
+	if d.begun {
+		w.beginChange(now)
+	}
+	if d.undone {
+		w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt = "", "", nil, nil
+		if w.Asked == string(modify) {
+			w.Asked, w.AskedAt = "", nil
+		}
+	}
+	if d.dropped {
+		w.Asked, w.AskedAt = "", nil
+	}
+	if d.ask != rest {
+		w.Asked, w.AskedAt, w.WishReason, w.RebootedAt = string(d.ask), nil, "provider", &now
 	}
 	if d.cleared {
 		w.ProviderID, w.ObservedState, w.ObservedAt, w.AcceptedAt, w.Asked, w.AskedAt, w.Missed, w.Flag = nil, "", nil, nil, "", nil, 0, ""
 		w.Replacing = false
 		w.StateSince = now
 		w.Replaced++
+	}
+}
+
+// beginChange notes that Amazon has accepted the change: from then on it makes one wait for the next.
+func (w *WorkSpace) beginChange(now time.Time) {
+	w.ChangeBegunAt = &now
+	switch w.Change {
+	case changeBundle:
+		if rankOf(w.ChangeTo) < rankOf(w.BundleType) {
+			w.ReducedAt = &now
+		} else {
+			w.EnlargedAt = &now
+		}
+	case changeRoot, changeUser:
+		w.GrownAt = &now
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/robco-forge/forge/internal/price"
 )
 
 var base = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
@@ -131,8 +133,8 @@ func TestDecide(t *testing.T) {
 		{"stopped by Amazon", row(ran), seen("STOPPED"), hour, decision{do: note, to: Stopped, reason: "drift"}},
 		{"started outside while it is to be stopped", row(ran, want(WantStopped), in(Stopped, hour)), seen("AVAILABLE"), 2 * hour, decision{do: note, to: Available, reason: "drift"}},
 		{"that is left to its idle timeout", row(ran, want(WantStopped)), seen("AVAILABLE"), 2 * hour, decision{after: 5 * minute}},
-		{"unhealthy", row(ran), seen("UNHEALTHY"), hour, decision{do: note, to: Impaired, reason: "drift"}},
-		{"error after it ran", row(ran), seen("ERROR", failing), hour, decision{do: note, to: Impaired, reason: "drift"}},
+		{"unhealthy", row(ran), seen("UNHEALTHY"), hour, decision{do: note, to: Impaired, reason: "provider"}},
+		{"error after it ran", row(ran), seen("ERROR", failing), hour, decision{do: note, to: Impaired, reason: "provider"}},
 		{"an unknown state changes nothing", row(ran), seen("POLISHING"), hour, decision{after: 5 * minute}},
 		{"it speaks PCoIP", row(ran), seen("AVAILABLE", func(o *Observation) { o.Protocol = "PCOIP" }), hour, decision{do: note, to: Available, reason: "requested", flag: FlagProtocol}},
 		{"starting too long", row(ran, in(Starting, hour)), seen("STARTING"), hour + 20*minute, decision{do: note, to: Starting, reason: "requested", flag: FlagStuck}},
@@ -188,9 +190,9 @@ func TestDecisionsComeToAnEnd(t *testing.T) {
 	notes := 0
 	for _, state := range states {
 		for _, desired := range []Desired{WantAvailable, WantStopped, WantTerminated} {
-			for _, a := range []action{rest, create, replace, start, stop, terminate, setAutoStop} {
+			for _, a := range []action{rest, create, replace, start, stop, terminate, modify, reboot, rebuild, restore, image} {
 				for _, o := range shown {
-					for bits := range 64 {
+					for bits := range 512 {
 						w := row(in(state, 0), want(desired))
 						if a != rest {
 							asked(a, 0)(w)
@@ -208,13 +210,25 @@ func TestDecisionsComeToAnEnd(t *testing.T) {
 						if bits&8 != 0 {
 							w.Missed = 2
 						}
+						w.RunningMode, w.BundleType, w.AutoStopTimeoutMinutes = price.AutoStop, "STANDARD", ptr(60)
+						if bits&64 != 0 {
+							w.Change, w.ChangeTo, w.ChangeAskedAt = changeBundle, "POWER", atp(0)
+						}
+						if bits&128 != 0 {
+							w.ChangeBegunAt, w.Retag = w.ChangeAskedAt, true
+						}
 						now := at(24 * time.Hour)
 						if bits&16 != 0 {
 							now = at(time.Second)
 						}
 						l := look{confirmed: bits&32 != 0}
 						if o != "" {
-							l = seen(o, failing, func(o *Observation) { o.Protocol = "PCOIP" })
+							l = seen(o, failing, func(o *Observation) {
+								o.Protocol, o.RunningMode, o.ComputeType, o.AutoStop = "PCOIP", price.AutoStop, "STANDARD", 120
+								if bits&256 != 0 {
+									o.ComputeType, o.Changing, o.ChangeFailed = "PERFORMANCE", "COMPUTE_TYPE", bits&4 != 0
+								}
+							})
 						}
 						d := timesAt(1).decide(w, l, now)
 						for n := 0; d.do == note; n++ {
@@ -226,18 +240,18 @@ func TestDecisionsComeToAnEnd(t *testing.T) {
 								break // what was seen is of the one that is gone
 							}
 							if n == steps-1 {
-								t.Fatalf("%s wanted %s asked %q sees %q (%06b): never comes to rest, last %+v", state, desired, a, o, bits, d)
+								t.Fatalf("%s wanted %s asked %q sees %q (%09b): never comes to rest, last %+v", state, desired, a, o, bits, d)
 							}
 							d = timesAt(1).decide(w, l, now)
 						}
 						if d.do == create && (w.ProviderID != nil || l.found != nil || w.Desired == WantTerminated) {
-							t.Fatalf("%s wanted %s asked %q sees %q (%06b): creates what is there or unwanted", state, desired, a, o, bits)
+							t.Fatalf("%s wanted %s asked %q sees %q (%09b): creates what is there or unwanted", state, desired, a, o, bits)
 						}
 						if d.do == terminate && w.Desired != WantTerminated {
-							t.Fatalf("%s wanted %s asked %q sees %q (%06b): terminates what is wanted", state, desired, a, o, bits)
+							t.Fatalf("%s wanted %s asked %q sees %q (%09b): terminates what is wanted", state, desired, a, o, bits)
 						}
 						if d.do == replace && (w.AvailableAt != nil || w.Desired == WantTerminated) && a != replace {
-							t.Fatalf("%s wanted %s asked %q sees %q (%06b): replaces what has run", state, desired, a, o, bits)
+							t.Fatalf("%s wanted %s asked %q sees %q (%09b): replaces what has run", state, desired, a, o, bits)
 						}
 					}
 				}

@@ -7,7 +7,6 @@ import (
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres"
-	"github.com/robco-forge/forge/internal/price"
 )
 
 // mine locks a WorkSpace that the actor may act on. One that they may not even see does not exist; one that they may see
@@ -36,19 +35,25 @@ func (f *Fleet) Start(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVers
 	if err != nil {
 		return nil, err
 	}
-	if w.Desired == WantTerminated || w.State.Ended() {
-		return nil, stateConflict(w, "started")
+	if err := w.allow(OpStart); err != nil {
+		return nil, err
 	}
 	if w.Desired == WantAvailable && w.State != Stopped && w.State != Stopping {
 		unchanged(tx, w, "start")
 		return w, nil
 	}
+	return w, f.start(ctx, tx, w, "user")
+}
+
+// start wants a WorkSpace to run, for a reason, and reserves what that costs. That somebody wants it ends its being unused.
+func (f *Fleet) start(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason string) error {
 	if err := f.Budgets.Renew(ctx, tx, w.ID); err != nil {
-		return nil, err
+		return err
 	}
-	w.Desired, w.Asked, w.AskedAt, w.NextDueAt = WantAvailable, "start", nil, &tx.Now
+	w.Desired, w.WishReason, w.Asked, w.AskedAt, w.NextDueAt = WantAvailable, reason, string(start), nil, &tx.Now
+	w.StoppedAt, w.StaleAt = nil, nil
 	f.poke(tx)
-	return w, save(ctx, tx, w, w.State, "start", "user", nil)
+	return save(ctx, tx, w, w.State, "start", reason, nil)
 }
 
 // Stop asks for an AUTO_STOP WorkSpace to stop. It needs no budget: what lowers cost is always allowed.
@@ -57,19 +62,26 @@ func (f *Fleet) Stop(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVersi
 	if err != nil {
 		return nil, err
 	}
-	if w.Desired == WantTerminated || w.State.Ended() {
-		return nil, stateConflict(w, "stopped")
+	if err := w.allow(OpStop); err != nil {
+		return nil, err
 	}
-	if w.RunningMode == price.AlwaysOn {
-		return nil, ErrAlwaysOn
-	}
-	if w.Desired == WantStopped && (w.Asked == "stop" || w.State == Stopped || w.State == Stopping) {
+	if w.stopping() {
 		unchanged(tx, w, "stop")
 		return w, nil
 	}
-	w.Desired, w.Asked, w.AskedAt, w.NextDueAt = WantStopped, "stop", nil, &tx.Now
+	return w, f.stop(ctx, tx, w, "user", nil)
+}
+
+// stopping tells whether it is stopped, or on its way to be.
+func (w *WorkSpace) stopping() bool {
+	return w.Desired == WantStopped && (w.Asked == string(stop) || w.State == Stopped || w.State == Stopping)
+}
+
+// stop wants a WorkSpace to be stopped, for a reason.
+func (f *Fleet) stop(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason string, details map[string]any) error {
+	w.Desired, w.WishReason, w.Asked, w.AskedAt, w.NextDueAt = WantStopped, reason, string(stop), nil, &tx.Now
 	f.poke(tx)
-	return w, save(ctx, tx, w, w.State, "stop", "user", nil)
+	return save(ctx, tx, w, w.State, "stop", reason, details)
 }
 
 // Terminate asks for a WorkSpace to end, with everything on it. Asking twice succeeds.
@@ -82,9 +94,91 @@ func (f *Fleet) Terminate(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, if
 		unchanged(tx, w, "terminate")
 		return w, nil
 	}
-	w.Desired, w.NextDueAt = WantTerminated, &tx.Now
+	return w, f.terminate(ctx, tx, w, "user", nil)
+}
+
+// terminate wants a WorkSpace to end, for a reason.
+func (f *Fleet) terminate(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason string, details map[string]any) error {
+	w.Desired, w.WishReason, w.NextDueAt = WantTerminated, reason, &tx.Now
+	if w.Asked != string(create) {
+		w.Asked, w.AskedAt = "", nil
+	}
 	f.poke(tx)
-	return w, save(ctx, tx, w, w.State, "terminate", "user", nil)
+	return save(ctx, tx, w, w.State, "terminate", reason, details)
+}
+
+// Confirmation is what must be said before something that loses data is done: the WorkSpace's own name or id.
+type Confirmation string
+
+func (c Confirmation) check(w *WorkSpace, lost string) error {
+	if string(c) == w.Name || string(c) == string(w.ID) {
+		return nil
+	}
+	return ErrConfirm.Sayf("%s", lost).Suggestf("confirm with its name, %s", w.Name).Detail("lost", lost)
+}
+
+// What an operation loses.
+const (
+	lostByRebuild = "the root volume is made anew from the image of its bundle, and the user volume comes back from its last snapshot, up to 12 hours old: whatever else is on them is lost"
+	lostByRestore = "both volumes come back from their last snapshots, up to 12 hours old: whatever was written since is lost"
+)
+
+// Reboot asks for a running WorkSpace to be rebooted; what is open in it is lost, and what is on its volumes stays.
+func (f *Fleet) Reboot(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVersion *int64) (*WorkSpace, error) {
+	return f.ask(ctx, tx, ws, OpReboot, reboot, ifVersion, nil)
+}
+
+// Rebuild asks for the root volume to be made anew. Which snapshot the user volume comes back from is Amazon's choice: the
+// last. It needs the confirmation.
+func (f *Fleet) Rebuild(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, c Confirmation, ifVersion *int64) (*WorkSpace, error) {
+	return f.ask(ctx, tx, ws, OpRebuild, rebuild, ifVersion, func(w *WorkSpace) error { return c.check(w, lostByRebuild) })
+}
+
+// Restore asks for both volumes to come back from their last snapshots. It needs the confirmation.
+func (f *Fleet) Restore(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, c Confirmation, ifVersion *int64) (*WorkSpace, error) {
+	return f.ask(ctx, tx, ws, OpRestore, restore, ifVersion, func(w *WorkSpace) error { return c.check(w, lostByRestore) })
+}
+
+// Image asks for an image to be made of a running WorkSpace, which cannot be used meanwhile, for up to 45 minutes.
+func (f *Fleet) Image(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVersion *int64) (*WorkSpace, error) {
+	return f.ask(ctx, tx, ws, OpImage, image, ifVersion, nil)
+}
+
+// ask asks for something that happens once. One thing at a time: what was asked for before is waited for. Asking again for
+// what is under way succeeds.
+func (f *Fleet) ask(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, op Operation, act action, ifVersion *int64, check func(*WorkSpace) error) (*WorkSpace, error) {
+	w, err := mine(ctx, tx, ws, policy.WorkspaceOperate, ifVersion)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.allow(op); err != nil {
+		return nil, err
+	}
+	under := map[State]action{Rebooting: reboot, Rebuilding: rebuild, Restoring: restore, Suspended: image}[w.State]
+	if w.Asked == string(act) || under == act && !(act == reboot && w.Flag == FlagStuck) {
+		unchanged(tx, w, string(op))
+		return w, nil
+	}
+	if w.Asked != "" || w.Change != "" {
+		return nil, w.busy(string(op))
+	}
+	if check != nil {
+		if err := check(w); err != nil {
+			return nil, err
+		}
+	}
+	w.Asked, w.AskedAt, w.WishReason, w.NextDueAt = string(act), nil, "user", &tx.Now
+	f.poke(tx)
+	return w, save(ctx, tx, w, w.State, string(op), "user", nil)
+}
+
+// busy says what must be over first.
+func (w *WorkSpace) busy(wanted string) error {
+	what := w.Asked
+	if w.Change != "" {
+		what = "the change of its " + spelled[w.Change] + " to " + w.ChangeTo
+	}
+	return ErrBusy.Sayf("%s is under way; %s must wait for it", what, wanted).Detail("under_way", what).Detail("state", string(w.State))
 }
 
 // unchanged records that what was asked for is so already.
@@ -92,80 +186,6 @@ func unchanged(tx *audit.Tx, w *WorkSpace, kind string) {
 	tx.Record(audit.Event{Action: "workspace." + kind, ResourceType: "workspace", ResourceID: string(w.ID), Details: map[string]any{
 		"already": true, "state": string(w.State), "desired": string(w.Desired),
 	}})
-}
-
-func stateConflict(w *WorkSpace, verb string) error {
-	allowed := []string{}
-	if !w.State.Ended() && w.Desired != WantTerminated {
-		allowed = []string{"start", "stop", "terminate"}
-	}
-	if w.State.Ended() {
-		return ErrState.Sayf("the WorkSpace is %s and cannot be %s", w.State, verb).Suggestf("launch a new one").
-			Detail("state", string(w.State)).Detail("allowed", allowed)
-	}
-	return ErrState.Sayf("the WorkSpace is being terminated and cannot be %s", verb).Suggestf("launch a new one once it is gone").
-		Detail("state", string(w.State)).Detail("allowed", allowed)
-}
-
-// Patch is what can be changed in place; nil fields stay.
-type Patch struct {
-	Name                   *string
-	Tags                   map[string]string
-	AutoStopTimeoutMinutes *int
-	MaxLifetimeDays        *int
-}
-
-// Update changes a WorkSpace's own settings. A new idle timeout is brought to Amazon by the reconciler.
-func (f *Fleet) Update(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Patch, ifVersion *int64) (*WorkSpace, error) {
-	w, err := mine(ctx, tx, ws, policy.WorkspaceUpdate, ifVersion)
-	if err != nil {
-		return nil, err
-	}
-	if w.State.Ended() || w.Desired == WantTerminated {
-		return nil, stateConflict(w, "changed")
-	}
-	changed := map[string]any{}
-	if p.Name != nil && *p.Name != w.Name {
-		if !nameRule.MatchString(*p.Name) {
-			return nil, ErrName
-		}
-		changed["name"] = map[string]any{"from": w.Name, "to": *p.Name}
-		w.Name = *p.Name
-	}
-	if p.Tags != nil {
-		if err := checkTags(p.Tags); err != nil {
-			return nil, err
-		}
-		changed["tags"] = len(p.Tags)
-		w.Tags = p.Tags
-	}
-	if p.AutoStopTimeoutMinutes != nil && (w.AutoStopTimeoutMinutes == nil || *w.AutoStopTimeoutMinutes != *p.AutoStopTimeoutMinutes) {
-		before := w.AutoStopTimeoutMinutes
-		if err := setIdle(w, p.AutoStopTimeoutMinutes); err != nil {
-			return nil, err
-		}
-		changed["auto_stop_timeout_minutes"] = map[string]any{"from": *before, "to": *w.AutoStopTimeoutMinutes}
-		if w.Asked == "" {
-			w.Asked, w.AskedAt = "modify", nil
-		}
-		w.NextDueAt = &tx.Now
-		f.poke(tx)
-	}
-	if p.MaxLifetimeDays != nil {
-		if err := setLifetime(w, p.MaxLifetimeDays); err != nil {
-			return nil, err
-		}
-		changed["max_lifetime_days"] = *p.MaxLifetimeDays
-	}
-	if len(changed) == 0 {
-		unchanged(tx, w, "update")
-		return w, nil
-	}
-	err = save(ctx, tx, w, w.State, "update", "user", changed)
-	if postgres.Violates(err, "workspaces_owner_name_uq") {
-		return nil, ErrNameTaken
-	}
-	return w, err
 }
 
 // HandOver gives every live WorkSpace of a person to another, and returns how many. What they have cost stays with whom

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/robco-forge/forge/internal/audit"
@@ -13,6 +15,7 @@ import (
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/notify"
 	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/price"
 )
 
 const (
@@ -106,22 +109,28 @@ func (r *Reconciler) together(ctx context.Context, claimed []WorkSpace) {
 			continue
 		}
 		doubtful := r.doubtful(ctx, region, rows, found)
-		asks := map[action][]*WorkSpace{}
+		asks := map[action][]ask{}
 		for _, w := range rows {
 			l := look{doubtful: doubtful}
 			if o, ok := found[*w.ProviderID]; ok {
 				l.found = &o
 			}
-			now, act, err := r.settle(ctx, w, l)
+			now, d, err := r.settle(ctx, w, l)
 			r.told(ctx, w, err)
-			if err == nil && act != rest {
-				asks[act] = append(asks[act], now)
+			if err == nil && d.do != rest {
+				asks[d.do] = append(asks[d.do], ask{now, d.property})
 			}
 		}
 		for act, rows := range asks {
-			r.perform(ctx, act, rows)
+			r.perform(ctx, region, act, rows)
 		}
 	}
+}
+
+// ask is what is to be asked of the provider for one WorkSpace.
+type ask struct {
+	*WorkSpace
+	property Property
 }
 
 // class marks the look at WorkSpaces that are all at rest as one that can wait for what people wait for.
@@ -170,12 +179,12 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 	if err != nil {
 		return r.later(ctx, w, err)
 	}
-	now, act, err := r.settle(ctx, w, l)
-	if err != nil || act == rest {
+	now, d, err := r.settle(ctx, w, l)
+	if err != nil || d.do == rest {
 		return err
 	}
-	if act != create {
-		r.perform(ctx, act, []*WorkSpace{now})
+	if d.do != create {
+		r.perform(ctx, w.Region, d.do, []ask{{now, d.property}})
 		return nil
 	}
 	return r.create(ctx, now)
@@ -198,7 +207,8 @@ func (r *Reconciler) find(ctx context.Context, w *WorkSpace) (look, error) {
 
 // settle writes down what follows from a look, one thing after the other, until there is something to ask of the provider,
 // which it returns with the row as it is then, or nothing, and then it has given the row back.
-func (r *Reconciler) settle(ctx context.Context, w *WorkSpace, l look) (*WorkSpace, action, error) {
+func (r *Reconciler) settle(ctx context.Context, w *WorkSpace, l look) (*WorkSpace, decision, error) {
+	nothing := decision{}
 	for range steps {
 		d := r.times().decide(w, l, r.Clock())
 		switch d.do {
@@ -206,11 +216,11 @@ func (r *Reconciler) settle(ctx context.Context, w *WorkSpace, l look) (*WorkSpa
 			if now := r.Clock(); l.found != nil {
 				w.ObservedAt = &now
 			}
-			return w, rest, r.rest(ctx, w, d.after)
+			return w, nothing, r.rest(ctx, w, d.after)
 		case confirm:
 			confirmed, err := r.find(ctx, w)
 			if err != nil {
-				return w, rest, r.later(ctx, w, err)
+				return w, nothing, r.later(ctx, w, err)
 			}
 			l.confirmed = true
 			if confirmed.found != nil {
@@ -219,22 +229,24 @@ func (r *Reconciler) settle(ctx context.Context, w *WorkSpace, l look) (*WorkSpa
 		case note:
 			now, err := r.note(ctx, w, l)
 			if err != nil {
-				return w, rest, err
+				return w, nothing, err
 			}
 			if w.ProviderID != nil && now.ProviderID == nil {
 				// What was seen was seen of the one that is gone.
-				return now, rest, r.rest(ctx, now, 0)
+				return now, nothing, r.rest(ctx, now, 0)
 			}
 			w = now
-		case create, replace, start, stop, terminate, setAutoStop:
+		case retag:
+			return w, d, nil
+		case create, replace, start, stop, terminate, modify, reboot, rebuild, restore, image:
 			ok, err := r.mark(ctx, w, d.do)
 			if err != nil || !ok {
-				return w, rest, errors.Join(err, r.rest(ctx, w, 0))
+				return w, nothing, errors.Join(err, r.rest(ctx, w, 0))
 			}
-			return w, d.do, nil
+			return w, d, nil
 		}
 	}
-	return w, rest, errors.Join(errors.New("workspace: one look has too many consequences"), r.rest(ctx, w, r.times().most))
+	return w, nothing, errors.Join(errors.New("workspace: one look has too many consequences"), r.rest(ctx, w, r.times().most))
 }
 
 // errLost says that the lease has passed to somebody else, who will do what is left.
@@ -276,10 +288,16 @@ func (r *Reconciler) note(ctx context.Context, w *WorkSpace, l look) (*WorkSpace
 
 // enter brings a decision onto the locked row.
 func (r *Reconciler) enter(ctx context.Context, tx *audit.Tx, w *WorkSpace, l look, d decision) error {
-	before, flagged := w.State, w.Flag
+	before, flagged, was := w.State, w.Flag, *w
 	gone := w.ProviderID
 	d.apply(w, l, tx.Now)
+	if err := r.unpriced(ctx, tx, &was, w); err != nil {
+		return err
+	}
 	if err := r.account(ctx, tx, w, before); err != nil {
+		return err
+	}
+	if err := r.resold(ctx, tx, &was, w); err != nil {
 		return err
 	}
 	details := map[string]any{"observed": w.ObservedState, "provider_id": deref(w.ProviderID)}
@@ -295,11 +313,102 @@ func (r *Reconciler) enter(ctx context.Context, tx *audit.Tx, w *WorkSpace, l lo
 	if d.missed {
 		details["missed"] = w.Missed
 	}
+	kind := "observe"
+	switch {
+	case d.begun:
+		kind = "change_begun"
+		details["change"], details["to"] = w.Change, w.ChangeTo
+	case d.undone:
+		kind = "change_failed"
+		details["change"], details["to"] = was.Change, was.ChangeTo
+	case d.dropped:
+		kind = "dropped"
+		details["operation"] = was.Asked
+	case d.ask != rest:
+		kind = string(d.ask)
+	}
+	for property, change := range was.compare(w) {
+		details[property] = change
+		if kind == "observe" {
+			kind = "changed"
+		}
+	}
 	if err := r.tell(ctx, tx, w, before, flagged); err != nil {
 		return err
 	}
+	if err := r.tellChange(ctx, tx, &was, w, d, kind); err != nil {
+		return err
+	}
 	w.NextDueAt = &tx.Now
-	return save(ctx, tx, w, before, "observe", d.reason, details)
+	return save(ctx, tx, w, before, kind, d.reason, details)
+}
+
+// compare gives the properties by which the two differ, each with what it was and is. What was not known did not change.
+func (w *WorkSpace) compare(now *WorkSpace) map[string]any {
+	changes := map[string]any{}
+	for property := range spelled {
+		if from, to := w.Property(property), now.Property(property); from != to && from != "" {
+			changes[property] = map[string]any{"from": from, "to": to}
+		}
+	}
+	return changes
+}
+
+// unpriced leaves a size that has no price out of the row: what it costs is never guessed. The operators are told, and it
+// is adopted once they have imported one.
+func (r *Reconciler) unpriced(ctx context.Context, tx *audit.Tx, was, w *WorkSpace) error {
+	if w.spec() == was.spec() || w.State.Ended() || len(was.compare(w)) == 0 {
+		return nil
+	}
+	book, err := cost.BookAt(ctx, tx, tx.Now)
+	if err == nil {
+		_, err = book.RatesOf(w.spec())
+	}
+	if !errors.Is(err, price.ErrUnknown) {
+		return err
+	}
+	is := w.BundleType
+	w.BundleType, w.RunningMode, w.RootGiB, w.UserGiB, w.AutoStopTimeoutMinutes = was.BundleType, was.RunningMode, was.RootGiB, was.UserGiB, was.AutoStopTimeoutMinutes
+	w.ErrorCode, w.ErrorMessage = codeNoPrice, "Amazon has it as "+is+", which the price book has no price for; `forge prices` says how to import one"
+	return notify.EnqueueAdmins(ctx, tx, notify.Message{
+		Key: "workspace.unpriced:" + string(w.ID) + ":" + is, Kind: "workspace.unpriced",
+		Payload: map[string]any{"workspace_id": string(w.ID), "name": w.Name, "bundle_type": is, "message": err.Error()},
+	})
+}
+
+// resold brings the meters and the hold to what is sold now, if that is something else than before.
+func (r *Reconciler) resold(ctx context.Context, tx *audit.Tx, was, w *WorkSpace) error {
+	if w.AvailableAt == nil || w.State.Ended() || w.spec() == was.spec() && w.Change == was.Change {
+		return nil
+	}
+	if len(was.compare(w)) > 0 {
+		if err := r.Fleet.Meter.Switch(ctx, tx, w.subject(), w.State.Runs()); err != nil {
+			return err
+		}
+	}
+	if w.Change != "" {
+		return nil // it still holds what the change will cost
+	}
+	return r.Fleet.fitHold(ctx, tx, w)
+}
+
+// tellChange lets the owner know what became of a change or an operation that was asked for, and of one that nobody did.
+func (r *Reconciler) tellChange(ctx context.Context, tx *audit.Tx, was, w *WorkSpace, d decision, kind string) error {
+	if kind != "changed" && kind != "change_failed" && kind != "dropped" {
+		return nil
+	}
+	m := notify.Message{
+		Key: "workspace." + kind + ":" + string(w.ID) + ":" + audit.Microdollars(w.Version+1), Kind: "workspace." + kind, User: w.UserID,
+		Payload: map[string]any{"workspace_id": string(w.ID), "name": w.Name, "reason": d.reason, "code": d.code, "message": d.message},
+	}
+	for property, change := range was.compare(w) {
+		m.Payload[property] = change
+	}
+	if err := notify.Enqueue(ctx, tx, m); err != nil || kind != "changed" || d.reason != "drift" {
+		return err
+	}
+	m.Key, m.User, m.Team = m.Key+":team", "", w.TeamID
+	return notify.Enqueue(ctx, tx, m)
 }
 
 // tell lets people know of what they must: that something is stuck, speaks the wrong protocol, or came to a bad end.
@@ -307,7 +416,7 @@ func (r *Reconciler) tell(ctx context.Context, tx *audit.Tx, w *WorkSpace, befor
 	var kind string
 	switch {
 	case w.Flag != "" && w.Flag != flagged:
-		kind = "workspace." + map[string]string{FlagStuck: "stuck", FlagProtocol: "protocol"}[w.Flag]
+		kind = "workspace." + map[string]string{FlagStuck: "stuck", FlagProtocol: "protocol", FlagIll: "unhealthy"}[w.Flag]
 	case w.State != before && w.State == Conflict:
 		kind = "workspace.conflict"
 	case w.State != before && w.State == Failed:
@@ -358,10 +467,17 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 				tx.AfterCommit(func() { r.Provisioned(p) })
 			}
 		}
-		if err := f.Meter.Begin(ctx, tx, cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}); err != nil {
+		if err := f.Meter.Begin(ctx, tx, w.subject()); err != nil {
 			return err
 		}
 		return f.Budgets.RenewOrTell(ctx, tx, w.ID)
+	case w.State == Stopped && w.AvailableAt == nil:
+		// It was there before it was ours: its month is owed, and no hour yet.
+		w.AvailableAt = &tx.Now
+		if err := f.Meter.Begin(ctx, tx, w.subject()); err != nil {
+			return err
+		}
+		return f.Meter.Pause(ctx, tx, w.ID)
 	case !w.State.Runs() && before.Runs():
 		if err := f.Meter.Pause(ctx, tx, w.ID); err != nil {
 			return err
@@ -378,7 +494,7 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 	tag, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
 		SET asked = $3, asked_at = $4, attempts = attempts + 1, first_asked_at = coalesce(first_asked_at, $4), unclear = unclear OR $3 = 'create',
-		    replacing = replacing OR $3 = 'replace'
+		    replacing = replacing OR $3 = 'replace', rebooted_at = CASE WHEN $3 = 'reboot' THEN $4 ELSE rebooted_at END
 		WHERE id = $1 AND lease_token = $2 AND version = $5 AND lease_until > $4`, w.ID, w.LeaseToken, string(act), now, w.Version)
 	return tag.RowsAffected() == 1, err
 }
@@ -399,40 +515,153 @@ func (r *Reconciler) create(ctx context.Context, w *WorkSpace) error {
 }
 
 // perform asks for the same thing for several WorkSpaces of one region.
-func (r *Reconciler) perform(ctx context.Context, act action, rows []*WorkSpace) {
-	p, region := r.Fleet.Provider, rows[0].Region
+func (r *Reconciler) perform(ctx context.Context, region string, act action, rows []ask) {
+	p := r.Fleet.Provider
+	if act == stop {
+		rows = r.spare(ctx, region, rows)
+	}
 	ids := make([]string, len(rows))
 	for i, w := range rows {
 		ids[i] = *w.ProviderID
 	}
 	failed := map[string]error{}
+	one := func(do func(w ask) error) {
+		for _, w := range rows {
+			failed[*w.ProviderID] = do(w)
+		}
+	}
 	switch act {
 	case start:
 		failed = p.Start(ctx, region, ids)
 	case stop:
 		failed = p.Stop(ctx, region, ids)
+	case reboot:
+		failed = p.Reboot(ctx, region, ids)
 	case terminate, replace:
 		failed = p.Terminate(ctx, region, ids)
-	case setAutoStop:
-		for _, w := range rows {
-			if w.AutoStopTimeoutMinutes != nil {
-				failed[*w.ProviderID] = p.SetAutoStop(ctx, region, *w.ProviderID, *w.AutoStopTimeoutMinutes)
-			}
-		}
+	case modify:
+		one(func(w ask) error { return p.Modify(ctx, region, *w.ProviderID, w.property) })
+	case rebuild:
+		one(func(w ask) error { return p.Rebuild(ctx, region, *w.ProviderID) })
+	case restore:
+		one(func(w ask) error { return p.Restore(ctx, region, *w.ProviderID) })
+	case image:
+		one(func(w ask) error {
+			_, err := p.Capture(ctx, region, *w.ProviderID, w.imageName(r.Clock()), "captured from the WorkSpace "+w.Name)
+			return err
+		})
+	case retag:
+		one(func(w ask) error { return p.Tag(ctx, region, *w.ProviderID, w.ID, w.Tags) })
 	case rest, note, confirm, create:
 	}
 	for _, w := range rows {
-		err := failed[*w.ProviderID]
-		switch {
-		case err != nil:
-			err = r.refused(ctx, w, act, err)
-		case act == terminate || act == replace:
-			err = r.accepted(ctx, w, Observation{ProviderID: *w.ProviderID, State: "TERMINATING", Intent: w.ID})
-		default:
-			err = r.rest(ctx, w, r.times().least)
-		}
-		r.told(ctx, w, err)
+		r.told(ctx, w.WorkSpace, r.answered(ctx, w, act, failed[*w.ProviderID]))
 	}
+}
+
+// answered says what follows from the provider's answer.
+func (r *Reconciler) answered(ctx context.Context, w ask, act action, err error) error {
+	if err != nil {
+		return r.refused(ctx, w.WorkSpace, act, err)
+	}
+	seen := func(state string) error {
+		return r.accepted(ctx, w.WorkSpace, Observation{ProviderID: *w.ProviderID, State: state, Intent: w.ID})
+	}
+	switch act {
+	case terminate, replace:
+		return seen("TERMINATING")
+	case reboot:
+		return seen("REBOOTING")
+	case rebuild:
+		return seen("REBUILDING")
+	case restore:
+		return seen("RESTORING")
+	case image:
+		return seen("SUSPENDED")
+	case modify:
+		if w.property != (Property{AutoStopMinutes: w.property.AutoStopMinutes}) {
+			return r.begun(ctx, w.WorkSpace)
+		}
+	case retag:
+		now, err := r.change(ctx, w.WorkSpace, "tag", func(tx *audit.Tx, is *WorkSpace) error {
+			is.Retag = !maps.Equal(is.Tags, w.Tags) // they may have been changed meanwhile
+			return save(ctx, tx, is, is.State, "tag", "user", nil)
+		})
+		if err != nil {
+			return err
+		}
+		return r.rest(ctx, now, 0)
+	case start, stop, rest, note, confirm, create:
+	}
+	return r.rest(ctx, w.WorkSpace, r.times().least)
+}
+
+// begun writes down that Amazon has accepted a change, and looks again soon.
+func (r *Reconciler) begun(ctx context.Context, w *WorkSpace) error {
+	now, err := r.change(ctx, w, "change_begun", func(tx *audit.Tx, is *WorkSpace) error {
+		if is.Change != w.Change || is.ChangeTo != w.ChangeTo || is.ChangeBegunAt != nil {
+			return audit.ErrNothing
+		}
+		is.beginChange(tx.Now)
+		is.Asked, is.AskedAt = "", nil
+		return save(ctx, tx, is, is.State, "change_begun", "user", map[string]any{"change": is.Change, "to": is.ChangeTo})
+	})
+	if errors.Is(err, audit.ErrNothing) {
+		now, err = w, nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.rest(ctx, now, r.times().least)
+}
+
+// imageName is that of the image that is made of a WorkSpace on a day: asking again finds it.
+func (w *WorkSpace) imageName(now time.Time) string {
+	return "forge-" + string(w.ID) + "-" + now.Format("20060102")
+}
+
+// spare leaves out WorkSpaces that are to be stopped for being idle and are not: their users' connections are read again,
+// just before the stop, and only a fresh DISCONNECTED counts (fault 25).
+func (r *Reconciler) spare(ctx context.Context, region string, rows []ask) []ask {
+	var idle []string
+	for _, w := range rows {
+		if w.WishReason == string(PolicyIdle) {
+			idle = append(idle, *w.ProviderID)
+		}
+	}
+	if len(idle) == 0 {
+		return rows
+	}
+	found, err := r.Fleet.Provider.Connections(ctx, region, idle)
+	return slices.DeleteFunc(rows, func(w ask) bool {
+		if w.WishReason != string(PolicyIdle) {
+			return false
+		}
+		if err != nil {
+			r.told(ctx, w.WorkSpace, r.later(ctx, w.WorkSpace, err))
+			return true
+		}
+		c, known := found[*w.ProviderID]
+		if known && fresh(c, r.Clock()) {
+			return false
+		}
+		now, err := r.change(ctx, w.WorkSpace, "spare", func(tx *audit.Tx, is *WorkSpace) error {
+			if is.Desired != WantStopped || is.WishReason != string(PolicyIdle) {
+				return audit.ErrNothing
+			}
+			is.Desired, is.Asked, is.AskedAt = WantAvailable, "", nil
+			is.read(c, known, tx.Now)
+			return save(ctx, tx, is, is.State, "spare", string(PolicyIdle), map[string]any{"connection": is.Connection})
+		})
+		if errors.Is(err, audit.ErrNothing) {
+			now, err = w.WorkSpace, nil
+		}
+		if err == nil {
+			err = r.rest(ctx, now, 0)
+		}
+		r.told(ctx, w.WorkSpace, err)
+		return true
+	})
 }
 
 // accepted writes down what the provider's acceptance says, and looks again soon.
@@ -449,6 +678,9 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 	var pe *ProviderError
 	if !errors.As(cause, &pe) || pe.Class == Ambiguous {
 		return r.later(ctx, w, cause)
+	}
+	if handled, err := r.declined(ctx, w, act, pe); handled {
+		return err
 	}
 	// That there is one already is no proof that nothing came of it: it may be of an earlier copy of the same request.
 	unclear := w.Unclear || act == create && pe.Class == Exists
@@ -494,6 +726,40 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 		return errors.Join(cause, err)
 	}
 	return r.later(ctx, w, cause)
+}
+
+// declined ends what the provider will not do: an operation that happens once, or a change of a property. What is wanted
+// to be so is asked for again and again instead.
+func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe *ProviderError) (bool, error) {
+	var kind string
+	switch {
+	case act == image && pe.Class == Exists:
+		kind = "dropped" // it was made today
+	case pe.Class != Rejected:
+		return false, nil
+	case act.once():
+		kind = "dropped"
+	case act == modify && w.Change != "" && w.ChangeBegunAt == nil:
+		kind = "change_failed"
+	default:
+		return false, nil
+	}
+	now, err := r.change(ctx, w, kind, func(tx *audit.Tx, is *WorkSpace) error {
+		was := *is
+		d := decision{reason: "provider", code: pe.Code, message: pe.Message, dropped: kind == "dropped", undone: kind == "change_failed", to: is.State}
+		d.apply(is, look{}, tx.Now)
+		if err := r.resold(ctx, tx, &was, is); err != nil {
+			return err
+		}
+		if err := r.tellChange(ctx, tx, &was, is, d, kind); err != nil {
+			return err
+		}
+		return save(ctx, tx, is, is.State, kind, d.reason, map[string]any{"operation": string(act), "change": was.Change, "to": was.ChangeTo, "code": pe.Code, "message": pe.Message})
+	})
+	if err != nil {
+		return true, err
+	}
+	return true, r.rest(ctx, now, 0)
 }
 
 // later puts a WorkSpace off after a call that failed, by what the failure was.

@@ -2,7 +2,6 @@ package workspace
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"regexp"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/price"
+	"github.com/robco-forge/forge/internal/schedule"
 )
 
 // Request is what an engineer asks for. Empty fields follow the blueprint.
@@ -32,6 +32,8 @@ type Request struct {
 	Tags                   map[string]string
 	AutoStopTimeoutMinutes *int
 	MaxLifetimeDays        *int
+	KeepAlive              bool
+	Schedule               *schedule.Schedule
 }
 
 // Admitted is a WorkSpace that was requested, with its price and what it did to the budgets.
@@ -84,7 +86,11 @@ func (f *Fleet) Request(ctx context.Context, tx *audit.Tx, r Request) (Admitted,
 	}
 	w.ID, w.UserID, w.TeamID, w.DirectoryUser, w.BlueprintVersionID = id.New[id.WorkSpace](), a.User, a.Team, a.Name, v.ID
 	w.Desired, w.State, w.Version = WantAvailable, Pending, 1
-	w.CreatedAt, w.UpdatedAt, w.NextDueAt = tx.Now, tx.Now, &tx.Now
+	w.CreatedAt, w.UpdatedAt, w.StateSince, w.NextDueAt = tx.Now, tx.Now, tx.Now, &tx.Now
+	if w.Schedule != nil {
+		w.ScheduledThrough = &tx.Now
+	}
+	w.WishReason, w.RuleDueAt = "user", w.nextRule(tx.Now)
 
 	book, err := cost.BookAt(ctx, tx, tx.Now)
 	if err != nil {
@@ -128,7 +134,7 @@ var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition, team string) (*WorkSpace, error) {
 	w := &WorkSpace{
 		Name: r.Name, ServiceType: Personal, BundleType: r.BundleType, OperatingSystem: d.OperatingSystem, License: d.License,
-		RunningMode: r.RunningMode, Tags: map[string]string{},
+		RunningMode: r.RunningMode, KeepAlive: r.KeepAlive, Tags: map[string]string{},
 	}
 	if w.Name != "" && !nameRule.MatchString(w.Name) {
 		return nil, ErrName
@@ -166,10 +172,18 @@ func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition, t
 	if err := setLifetime(w, r.MaxLifetimeDays); err != nil {
 		return nil, err
 	}
+	if r.Schedule != nil {
+		if w.Schedule, err = checkSchedule(r.Schedule, w.RunningMode); err != nil {
+			return nil, err
+		}
+	}
 	maps.Copy(w.Tags, d.Tags)
 	maps.Copy(w.Tags, r.Tags)
 	return w, checkTags(w.Tags)
 }
+
+// maxIdleMinutes is the longest idle timeout that Forge sets.
+const maxIdleMinutes = 48 * 60
 
 // setIdle sets the idle timeout (Requirement 1.7) to what Amazon can keep; nil leaves it.
 func setIdle(w *WorkSpace, minutes *int) error {
@@ -180,8 +194,8 @@ func setIdle(w *WorkSpace, minutes *int) error {
 	if w.RunningMode != price.AutoStop {
 		return ErrIdle.Sayf("an ALWAYS_ON WorkSpace has no idle timeout")
 	}
-	if *minutes <= 0 || *minutes%60 != 0 || *minutes > 48*60 {
-		return ErrIdle.Suggestf("use %d, or running_mode ALWAYS_ON to be exempt", min(nearest, 48*60)).Detail("nearest", min(nearest, 48*60))
+	if *minutes <= 0 || *minutes%60 != 0 || *minutes > maxIdleMinutes {
+		return ErrIdle.Suggestf("use %d, or running_mode ALWAYS_ON to be exempt", min(nearest, maxIdleMinutes)).Detail("nearest", min(nearest, maxIdleMinutes))
 	}
 	w.AutoStopTimeoutMinutes = minutes
 	return nil
@@ -216,24 +230,25 @@ func checkTags(tags map[string]string) error {
 var tagRule = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 func insert(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
-	tags, err := json.Marshal(w.Tags)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `
+	_, err := tx.Exec(ctx, `
 		INSERT INTO workspaces (id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type,
 		                        operating_system, license, running_mode, region, directory_id, directory_user,
 		                        auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state, state_reason, version, next_due_at,
-		                        created_at, updated_at, state_since)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'requested', $21, $22, $23, $23, $23)`,
+		                        created_at, updated_at, state_since, keep_alive, schedule, scheduled_through, rule_due_at, provider_id, accepted_at, retag)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'requested', $21, $22, $23, $23, $23,
+		        $24, $25, $26, $27, $28, $29, $30)`,
 		w.ID, w.Name, w.UserID, w.TeamID, w.ProjectID, w.CostCentre, w.BlueprintVersionID, w.ServiceType, w.BundleType,
 		w.OperatingSystem, w.License, w.RunningMode, w.Region, w.DirectoryID, w.DirectoryUser,
-		w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, tags, w.Desired, w.State, w.Version, w.NextDueAt, w.CreatedAt)
+		w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, w.Tags, w.Desired, w.State, w.Version, w.NextDueAt, w.CreatedAt,
+		w.KeepAlive, w.Schedule, w.ScheduledThrough, w.RuleDueAt, w.ProviderID, w.AcceptedAt, w.Retag)
 	if postgres.Violates(err, "workspaces_directory_user_uq") {
 		return ErrExists.Detail("region", w.Region)
 	}
 	if postgres.Violates(err, "workspaces_owner_name_uq") {
 		return ErrNameTaken
+	}
+	if postgres.Violates(err, "workspaces_provider_uq") {
+		return ErrAdopted
 	}
 	return err
 }

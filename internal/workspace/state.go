@@ -1,20 +1,36 @@
 package workspace
 
+import (
+	"slices"
+
+	"github.com/robco-forge/forge/internal/price"
+)
+
 // State is where a WorkSpace is, in our words.
 type State string
 
-// The states. PENDING and FAILED are also ours alone: asked for and not seen yet; ended without ever having run.
+// The states, and how a WorkSpace comes from one to another. Amazon's side is observed; what is wanted is Desired, and
+// Asked is what Amazon is being asked for. Both together are the machine; decide.go goes on from any of them.
 //
-//	            ┌────────────► FAILED
-//	PENDING ────┼────────────► CONFLICT (a stranger holds the place; tried again)
-//	   │        │
-//	   ▼        ▼
-//	AVAILABLE ⇄ REBOOTING REBUILDING RESTORING UPDATING IMPAIRED MAINTENANCE SUSPENDED
-//	   │  ▲
-//	   ▼  │
-//	STOPPING ► STOPPED ► STARTING ► AVAILABLE
+//	request ──► PENDING ──────────────► AVAILABLE ◄──────────────────────────────┐
+//	              │  ▲                   │  ▲  ▲ │  reboot, ill health  ──► REBOOTING ──┤
+//	              │  └─ failed, once ──┐ │  │  │ │  rebuild             ──► REBUILDING ─┤
+//	              │                    │ │  │  │ │  restore             ──► RESTORING ──┤
+//	              ├──► CONFLICT        │ │  │  │ │  image               ──► SUSPENDED ──┤
+//	              │    (a stranger     │ │  │  │ │  Amazon              ──► MAINTENANCE ┤
+//	              │    holds the place)│ │  │  │ └─ Amazon ──► IMPAIRED ──► UPDATING ───┘
+//	              └──► FAILED          │ │  │  │
+//	                  (it never ran) ──┘ │  │  └── STARTING ◄── start, schedule, a login ──┐
+//	                                     │  │                                            │
+//	               stop, idle, schedule, └─►STOPPING ──────────────────────────► STOPPED ─┤
+//	               budget                                                                │
+//	               terminate, lifetime, stale: from any of these ──► TERMINATING ──► TERMINATED
 //
-//	any of these ► TERMINATING ► TERMINATED
+// PENDING and FAILED are also ours alone: asked for and not seen yet; ended without ever having run. A change of bundle or
+// volumes happens beside the state: Amazon tells of it elsewhere (Change, ChangeBegunAt).
+//
+// Every transition has a reason: user, idle, lifetime, stale, budget, schedule (who or what wanted it: WishReason),
+// provider (Amazon went on by itself) or drift (somebody did it outside of Forge).
 const (
 	Pending     State = "PENDING"
 	Available   State = "AVAILABLE"
@@ -67,3 +83,85 @@ func (s State) Runs() bool {
 
 // Settled tells whether the state is one that a WorkSpace stays in by itself.
 func (s State) Settled() bool { return s == Available || s == Stopped || s.Ended() }
+
+// Operation is what may be asked of a WorkSpace.
+type Operation string
+
+// The operations.
+const (
+	OpStart     Operation = "start"
+	OpStop      Operation = "stop"
+	OpReboot    Operation = "reboot"
+	OpRebuild   Operation = "rebuild"
+	OpRestore   Operation = "restore"
+	OpImage     Operation = "image"
+	OpChange    Operation = "change" // bundle, running mode, volumes
+	OpExtend    Operation = "extend"
+	OpUpdate    Operation = "update" // what is Forge's own: name, tags, rules about time
+	OpTerminate Operation = "terminate"
+)
+
+// operations says what may be asked for in which state: Amazon's own rules, and what can wait until it is possible. Start
+// and stop are wishes that are kept through any transition; terminate is accepted always, and waits while SUSPENDED.
+var operations = map[State][]Operation{
+	Pending:     {OpStart, OpStop, OpUpdate, OpTerminate},
+	Available:   {OpStart, OpStop, OpReboot, OpRebuild, OpRestore, OpImage, OpChange, OpExtend, OpUpdate, OpTerminate},
+	Starting:    {OpStart, OpStop, OpExtend, OpUpdate, OpTerminate},
+	Stopping:    {OpStart, OpStop, OpUpdate, OpTerminate},
+	Stopped:     {OpStart, OpStop, OpRebuild, OpRestore, OpChange, OpUpdate, OpTerminate},
+	Rebooting:   {OpStart, OpStop, OpReboot, OpExtend, OpUpdate, OpTerminate},
+	Rebuilding:  {OpStart, OpStop, OpRebuild, OpUpdate, OpTerminate},
+	Restoring:   {OpStart, OpStop, OpRestore, OpUpdate, OpTerminate},
+	Updating:    {OpStart, OpStop, OpUpdate, OpTerminate},
+	Impaired:    {OpStart, OpStop, OpReboot, OpRebuild, OpRestore, OpUpdate, OpTerminate},
+	Maintenance: {OpStart, OpStop, OpUpdate, OpTerminate},
+	Suspended:   {OpStart, OpImage, OpUpdate, OpTerminate},
+	Conflict:    {OpStart, OpStop, OpUpdate, OpTerminate},
+	Terminating: {OpTerminate},
+	Terminated:  {OpTerminate},
+	Failed:      {OpTerminate},
+}
+
+// Allowed are the operations that may be asked for now.
+func (w *WorkSpace) Allowed() []Operation {
+	if w.Desired == WantTerminated {
+		return []Operation{OpTerminate}
+	}
+	allowed := slices.Clone(operations[w.State])
+	return slices.DeleteFunc(allowed, func(op Operation) bool {
+		switch op {
+		case OpStop, OpExtend:
+			return w.RunningMode == price.AlwaysOn
+		case OpStart, OpReboot, OpRebuild, OpRestore, OpImage, OpChange, OpUpdate, OpTerminate:
+		}
+		return false
+	})
+}
+
+// allow refuses an operation that the state does not allow, saying which it is and what it allows instead.
+func (w *WorkSpace) allow(op Operation) error {
+	allowed := w.Allowed()
+	if slices.Contains(allowed, op) {
+		return nil
+	}
+	if w.RunningMode == price.AlwaysOn && w.Desired != WantTerminated && slices.Contains(operations[w.State], op) {
+		if op == OpExtend {
+			return ErrExtend
+		}
+		return ErrAlwaysOn
+	}
+	said := "the WorkSpace is " + string(w.State)
+	next := "wait until it is AVAILABLE or STOPPED"
+	switch {
+	case w.State.Ended():
+		next = "launch a new one"
+	case w.Desired == WantTerminated:
+		said, next = "the WorkSpace is being terminated", "launch a new one once it is gone"
+	case w.State == Stopped:
+		next = "start it first"
+	case w.State == Impaired:
+		next = "reboot it first"
+	}
+	return ErrState.Sayf("%s: %s is not possible", said, op).Suggestf("%s", next).
+		Detail("state", string(w.State)).Detail("desired", string(w.Desired)).Detail("operation", string(op)).Detail("allowed", allowed)
+}

@@ -3,7 +3,6 @@ package workspace
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/price"
+	"github.com/robco-forge/forge/internal/schedule"
 )
 
 // What can go wrong with a WorkSpace.
@@ -40,6 +40,13 @@ var (
 	ErrAlwaysOn  = fault.New(fault.Conflict, "ALWAYS_ON_CANNOT_STOP", "an ALWAYS_ON WorkSpace cannot be stopped: its month is paid, and Amazon refuses", fault.Suggest("terminate it, or use AUTO_STOP for the next one"))
 	ErrState     = fault.New(fault.Conflict, "STATE_CONFLICT", "the WorkSpace's state does not allow that")
 	ErrChanged   = fault.New(fault.Precondition, "WORKSPACE_CHANGED", "the WorkSpace was changed in the meantime", fault.Suggest("read it again and repeat with its new ETag"))
+	ErrBusy      = fault.New(fault.Conflict, "OPERATION_IN_PROGRESS", "something else is under way", fault.Suggest("wait until it is done: `forge describe` shows how far it is"))
+	ErrConfirm   = fault.New(fault.Invalid, "CONFIRMATION_REQUIRED", "this loses data", fault.Suggest("confirm it with the WorkSpace's name"))
+	ErrExtend    = fault.New(fault.Conflict, "ALWAYS_ON_NEEDS_NO_EXTENSION", "an ALWAYS_ON WorkSpace does not stop when idle", fault.Suggest("there is nothing to extend"))
+	ErrHours     = fault.New(fault.Invalid, "EXTENSION_INVALID", "an extension is 1 to 24 hours")
+	ErrChange    = fault.New(fault.Invalid, "CHANGE_NOT_POSSIBLE", "Amazon does not change a WorkSpace like that")
+	ErrTooSoon   = fault.New(fault.Conflict, "CHANGE_TOO_SOON", "Amazon makes one wait between two changes")
+	ErrSchedule  = fault.New(fault.Invalid, "SCHEDULE_INVALID", "the schedule is not valid", fault.Suggest("see `forge schedule --help` for examples"))
 	ErrNoProject = fault.New(fault.Conflict, "PROJECT_INACTIVE", "the project is deactivated")
 )
 
@@ -63,10 +70,15 @@ type WorkSpace struct {
 	Region                 string
 	DirectoryID            string
 	DirectoryUser          string
+	RootGiB                *int // nil: not seen yet
+	UserGiB                *int
 	AutoStopTimeoutMinutes *int
 	MaxLifetimeDays        *int
+	KeepAlive              bool // it is not ended for being unused
+	Schedule               *schedule.Schedule
 	Tags                   map[string]string
 	Desired                Desired
+	WishReason             string // who or what wanted the latest of it: a person, or a policy
 	State                  State
 	StateReason            string
 	ErrorCode              string
@@ -81,29 +93,64 @@ type WorkSpace struct {
 	Replaced               int
 	Replacing              bool // it failed on its way and is being cleared away, to be made again
 	Flag                   string
-	Unclear                bool // a create may have been accepted that nobody knows the answer to
-	Version                int64
-	NextDueAt              *time.Time
-	LeaseToken             *string
-	CreatedAt              time.Time
-	UpdatedAt              time.Time
-	StateSince             time.Time
-	FirstAskedAt           *time.Time
-	AcceptedAt             *time.Time
-	AvailableAt            *time.Time
-	TerminatedAt           *time.Time
+	Unclear                bool       // a create may have been accepted that nobody knows the answer to
+	Retag                  bool       // its tags are to be brought to Amazon
+	RebootedAt             *time.Time // when it was last rebooted for being ill
+
+	// A change under way: which property is to become what. Begun is when Amazon accepted it.
+	Change        string
+	ChangeTo      string
+	ChangeAskedAt *time.Time
+	ChangeBegunAt *time.Time
+	EnlargedAt    *time.Time // the latest changes, which Amazon makes one wait after
+	ReducedAt     *time.Time
+	GrownAt       *time.Time
+
+	// What is known of its user's connection, and what the rules about time go by.
+	Connection          string
+	ConnectionCheckedAt *time.Time
+	LastConnectedAt     *time.Time
+	ExtendedUntil       *time.Time
+	ExtendedMinutes     *int       // its idle timeout until then
+	StoppedAt           *time.Time // since when it has been stopped and not used
+	StaleAt             *time.Time // when its owner was told that it looks forgotten
+	ScheduledThrough    *time.Time // its schedule has been followed up to here
+	Notices             map[string]Notice
+	RuleDueAt           *time.Time
+
+	Version      int64
+	NextDueAt    *time.Time
+	LeaseToken   *string
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	StateSince   time.Time
+	FirstAskedAt *time.Time
+	AcceptedAt   *time.Time
+	AvailableAt  *time.Time
+	TerminatedAt *time.Time
 }
 
 const columns = `
 	id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type, operating_system, license,
-	running_mode, region, directory_id, directory_user, auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state,
-	state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
-	unclear, version, next_due_at, lease_token, created_at, updated_at, state_since, first_asked_at, accepted_at, available_at, terminated_at`
+	running_mode, region, directory_id, directory_user, root_gib, user_gib, auto_stop_timeout_minutes, max_lifetime_days, keep_alive, schedule,
+	tags, desired, wish_reason, state, state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
+	unclear, retag, rebooted_at, change, change_to, change_asked_at, change_begun_at, enlarged_at, reduced_at, grown_at,
+	connection, connection_checked_at, last_connected_at, extended_until, extended_minutes, stopped_at, stale_at, scheduled_through, notices, rule_due_at,
+	version, next_due_at, lease_token, created_at, updated_at, state_since, first_asked_at, accepted_at, available_at, terminated_at`
 
 func (w *WorkSpace) spec() price.Spec {
 	s := price.Spec{Region: w.Region, ComputeType: w.BundleType, OperatingSystem: w.OperatingSystem, License: w.License, RunningMode: w.RunningMode}
 	if w.AutoStopTimeoutMinutes != nil {
 		s.AutoStopMinutes = *w.AutoStopTimeoutMinutes
+	}
+	if w.ExtendedMinutes != nil {
+		s.AutoStopMinutes = max(s.AutoStopMinutes, *w.ExtendedMinutes)
+	}
+	if w.RootGiB != nil {
+		s.RootGiB = *w.RootGiB
+	}
+	if w.UserGiB != nil {
+		s.UserGiB = *w.UserGiB
 	}
 	return s
 }
@@ -233,24 +280,51 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 	if w.State.Ended() && w.TerminatedAt == nil {
 		w.TerminatedAt, w.NextDueAt = &tx.Now, nil
 	}
-	tags, err := json.Marshal(w.Tags)
-	if err != nil {
-		return err
-	}
+	w.RuleDueAt = w.nextRule(tx.Now)
 	if _, err := tx.Exec(ctx, `
 		UPDATE workspaces
-		SET name = $2, user_id = $3, team_id = $4, auto_stop_timeout_minutes = $5, max_lifetime_days = $6, tags = $7, desired = $8, state = $9,
-		    state_reason = $10, error_code = $11, error_message = $12, provider_id = $13, observed_state = $14, observed_at = $15,
-		    asked = $16, asked_at = $17, attempts = $18, missed = $19, version = $20, next_due_at = $21, updated_at = $22,
-		    available_at = $23, terminated_at = $24, replaced = $25, flag = $26, state_since = $27, accepted_at = $28, unclear = $29, replacing = $30
-		WHERE id = $1`,
-		w.ID, w.Name, w.UserID, w.TeamID, w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, tags, w.Desired, w.State,
-		w.StateReason, w.ErrorCode, w.ErrorMessage, w.ProviderID, w.ObservedState, w.ObservedAt,
-		w.Asked, w.AskedAt, w.Attempts, w.Missed, w.Version, w.NextDueAt, w.UpdatedAt, w.AvailableAt, w.TerminatedAt,
-		w.Replaced, w.Flag, w.StateSince, w.AcceptedAt, w.Unclear, w.Replacing); err != nil {
+		SET name = @name, user_id = @user_id, team_id = @team_id, project_id = @project_id, cost_centre = @cost_centre,
+		    bundle_type = @bundle_type, running_mode = @running_mode, root_gib = @root_gib, user_gib = @user_gib,
+		    auto_stop_timeout_minutes = @auto_stop_timeout_minutes, max_lifetime_days = @max_lifetime_days, keep_alive = @keep_alive,
+		    schedule = @schedule, tags = @tags, desired = @desired, wish_reason = @wish_reason, state = @state, state_reason = @state_reason,
+		    error_code = @error_code, error_message = @error_message, provider_id = @provider_id, observed_state = @observed_state,
+		    observed_at = @observed_at, asked = @asked, asked_at = @asked_at, attempts = @attempts, missed = @missed, replaced = @replaced,
+		    replacing = @replacing, flag = @flag, unclear = @unclear, retag = @retag, rebooted_at = @rebooted_at,
+		    change = @change, change_to = @change_to, change_asked_at = @change_asked_at, change_begun_at = @change_begun_at,
+		    enlarged_at = @enlarged_at, reduced_at = @reduced_at, grown_at = @grown_at,
+		    connection = @connection, connection_checked_at = @connection_checked_at, last_connected_at = @last_connected_at,
+		    extended_until = @extended_until, extended_minutes = @extended_minutes, stopped_at = @stopped_at, stale_at = @stale_at,
+		    scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at,
+		    version = @version, next_due_at = @next_due_at, updated_at = @updated_at, state_since = @state_since,
+		    accepted_at = @accepted_at, available_at = @available_at, terminated_at = @terminated_at
+		WHERE id = @id`, w.named()); err != nil {
 		return err
 	}
 	return record(ctx, tx, w, before, kind, reason, details)
+}
+
+// named are the row's columns that may change, for a statement that names them.
+func (w *WorkSpace) named() pgx.NamedArgs {
+	notices := w.Notices
+	if notices == nil {
+		notices = map[string]Notice{}
+	}
+	return pgx.NamedArgs{
+		"id": w.ID, "name": w.Name, "user_id": w.UserID, "team_id": w.TeamID, "project_id": w.ProjectID, "cost_centre": w.CostCentre,
+		"bundle_type": w.BundleType, "running_mode": w.RunningMode, "root_gib": w.RootGiB, "user_gib": w.UserGiB,
+		"auto_stop_timeout_minutes": w.AutoStopTimeoutMinutes, "max_lifetime_days": w.MaxLifetimeDays, "keep_alive": w.KeepAlive,
+		"schedule": w.Schedule, "tags": w.Tags, "desired": w.Desired, "wish_reason": w.WishReason, "state": w.State, "state_reason": w.StateReason,
+		"error_code": w.ErrorCode, "error_message": w.ErrorMessage, "provider_id": w.ProviderID, "observed_state": w.ObservedState,
+		"observed_at": w.ObservedAt, "asked": w.Asked, "asked_at": w.AskedAt, "attempts": w.Attempts, "missed": w.Missed, "replaced": w.Replaced,
+		"replacing": w.Replacing, "flag": w.Flag, "unclear": w.Unclear, "retag": w.Retag, "rebooted_at": w.RebootedAt,
+		"change": w.Change, "change_to": w.ChangeTo, "change_asked_at": w.ChangeAskedAt, "change_begun_at": w.ChangeBegunAt,
+		"enlarged_at": w.EnlargedAt, "reduced_at": w.ReducedAt, "grown_at": w.GrownAt,
+		"connection": w.Connection, "connection_checked_at": w.ConnectionCheckedAt, "last_connected_at": w.LastConnectedAt,
+		"extended_until": w.ExtendedUntil, "extended_minutes": w.ExtendedMinutes, "stopped_at": w.StoppedAt, "stale_at": w.StaleAt,
+		"scheduled_through": w.ScheduledThrough, "notices": notices, "rule_due_at": w.RuleDueAt,
+		"version": w.Version, "next_due_at": w.NextDueAt, "updated_at": w.UpdatedAt, "state_since": w.StateSince,
+		"accepted_at": w.AcceptedAt, "available_at": w.AvailableAt, "terminated_at": w.TerminatedAt,
+	}
 }
 
 // record writes the event of the WorkSpace's present version.

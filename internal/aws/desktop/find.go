@@ -3,6 +3,9 @@ package desktop
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
@@ -42,11 +45,8 @@ func (p *Provider) Find(ctx context.Context, region, directory, user string) ([]
 		if err != nil {
 			return nil, err
 		}
-		o := observation(&shown[i])
-		_, o.Marked = tags[tagWorkSpace]
-		if origin, ok := tags[tagOrigin]; ok && origin == p.cfg.Origin {
-			o.Intent = id.WorkSpace(tags[tagWorkSpace])
-		}
+		o, marks := observation(&shown[i]), p.marks(tags)
+		o.Marked, o.Intent = marks.Marked, marks.Intent
 		leaving := shown[i].State == types.WorkspaceStateTerminating || shown[i].State == types.WorkspaceStateTerminated
 		if leaving && o.Intent != "" {
 			continue
@@ -121,18 +121,121 @@ func (p *Provider) Disown(region, providerID string) string {
 	return fmt.Sprintf("aws workspaces create-tags --region %s --resource-id %s --tags Key=%s,Value=%s", region, providerID, tagWorkSpace, notForge)
 }
 
+// Marks tells whose a WorkSpace is by its tags. Those of another installation have no intent.
+func (p *Provider) Marks(ctx context.Context, region, providerID string) (workspace.Marks, error) {
+	tags, err := p.tags(ctx, p.region(region), providerID)
+	if err != nil {
+		return workspace.Marks{}, err
+	}
+	return p.marks(tags), nil
+}
+
+func (p *Provider) marks(tags map[string]string) workspace.Marks {
+	m := workspace.Marks{Tags: tags}
+	_, m.Marked = tags[tagWorkSpace]
+	if origin, ok := tags[tagOrigin]; ok && origin == p.cfg.Origin {
+		m.Intent = id.WorkSpace(tags[tagWorkSpace])
+	}
+	return m
+}
+
+// Tag makes the tags of a WorkSpace those of an intent and its user. What Amazon or Forge keeps there besides stays; all
+// other tags go. Only what differs is sent.
+func (p *Provider) Tag(ctx context.Context, region, providerID string, intent id.WorkSpace, wanted map[string]string) error {
+	r := p.region(region)
+	have, err := p.tags(ctx, r, providerID)
+	if err != nil {
+		return err
+	}
+	all := maps.Clone(wanted)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[tagWorkSpace], all[tagOrigin] = string(intent), p.cfg.Origin
+	var remove []string
+	for _, key := range slices.Sorted(maps.Keys(have)) {
+		_, stays := all[key]
+		if lower := strings.ToLower(key); !stays && !strings.HasPrefix(lower, "aws:") && !strings.HasPrefix(lower, "forge:") {
+			remove = append(remove, key)
+		}
+	}
+	if len(remove) > 0 { // first, for Amazon has room for fifty
+		if err := p.call(ctx, r, "DeleteTags", func(c *workspaces.Client) error {
+			_, err := c.DeleteTags(ctx, &workspaces.DeleteTagsInput{ResourceId: &providerID, TagKeys: remove})
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	var put []types.Tag
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if value, ok := have[key]; !ok || value != all[key] {
+			put = append(put, types.Tag{Key: aws.String(key), Value: aws.String(all[key])})
+		}
+	}
+	if len(put) == 0 {
+		return nil
+	}
+	return p.call(ctx, r, "CreateTags", func(c *workspaces.Client) error {
+		_, err := c.CreateTags(ctx, &workspaces.CreateTagsInput{ResourceId: &providerID, Tags: put})
+		return err
+	})
+}
+
+// Sweep shows everything in a directory, page by page and each WorkSpace once. An error, of Amazon or of page, ends it: then
+// nothing can be concluded from what was not shown.
+func (p *Provider) Sweep(ctx context.Context, region, directory string, page func([]workspace.Observation) error) error {
+	r := p.region(region)
+	in := workspaces.DescribeWorkspacesInput{DirectoryId: aws.String(directory)}
+	known := map[string]bool{}
+	return pages(func(token *string) (next *string, err error) {
+		in.NextToken = token
+		var shown []workspace.Observation
+		err = p.call(ctx, r, "DescribeWorkspaces", func(c *workspaces.Client) error {
+			out, err := c.DescribeWorkspaces(ctx, &in)
+			if err != nil {
+				return err
+			}
+			next = out.NextToken
+			for i := range out.Workspaces {
+				if o := observation(&out.Workspaces[i]); !known[o.ProviderID] {
+					known[o.ProviderID] = true
+					shown = append(shown, o)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return next, page(shown)
+	})
+}
+
 func observation(w *types.Workspace) workspace.Observation {
 	o := workspace.Observation{
 		ProviderID:   aws.ToString(w.WorkspaceId),
 		State:        string(w.State),
 		ErrorCode:    aws.ToString(w.ErrorCode),
 		ErrorMessage: aws.ToString(w.ErrorMessage),
+		DirectoryID:  aws.ToString(w.DirectoryId),
+		User:         aws.ToString(w.UserName),
 	}
-	if has := w.WorkspaceProperties; has != nil && len(has.Protocols) > 0 {
-		o.Protocol = string(has.Protocols[0])
+	if has := w.WorkspaceProperties; has != nil {
+		if len(has.Protocols) > 0 {
+			o.Protocol = string(has.Protocols[0])
+		}
+		o.RunningMode, o.ComputeType = string(has.RunningMode), string(has.ComputeTypeName)
+		o.RootGiB, o.UserGiB = int(aws.ToInt32(has.RootVolumeSizeGib)), int(aws.ToInt32(has.UserVolumeSizeGib))
+		if has.RunningMode == types.RunningModeAutoStop {
+			o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))
+		}
 	}
-	if has := w.WorkspaceProperties; has != nil && has.RunningMode == types.RunningModeAutoStop {
-		o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))
+	for _, m := range w.ModificationStates {
+		// One that goes on says more than one that has failed, which Amazon keeps showing.
+		if failed := m.State == types.ModificationStateEnum("UPDATE_FAILED"); o.Changing == "" || !failed {
+			o.Changing, o.ChangeFailed = string(m.Resource), failed
+		}
 	}
 	return o
 }

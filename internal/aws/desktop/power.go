@@ -102,14 +102,37 @@ func (p *Provider) halves(ctx context.Context, r *region, operation string, ids 
 	}
 }
 
-// SetAutoStop changes after how many minutes without a user a WorkSpace stops by itself. Amazon takes whole hours, and
-// only for a WorkSpace whose mode is AUTO_STOP; the mode is not sent along, for that would change what the others cost.
-func (p *Provider) SetAutoStop(ctx context.Context, region, id string, minutes int) error {
-	return p.call(ctx, p.region(region), "ModifyWorkspaceProperties", func(c *workspaces.Client) error {
-		_, err := c.ModifyWorkspaceProperties(ctx, &workspaces.ModifyWorkspacePropertiesInput{
-			WorkspaceId:         aws.String(id),
-			WorkspaceProperties: &types.WorkspaceProperties{RunningModeAutoStopTimeoutInMinutes: aws.Int32(int32(minutes))},
-		})
+// Reboot asks for running WorkSpaces to be rebooted.
+func (p *Provider) Reboot(ctx context.Context, region string, ids []string) map[string]error {
+	return p.each(ctx, region, "RebootWorkspaces", ids, func(c *workspaces.Client, ids []string) ([]types.FailedWorkspaceChangeRequest, error) {
+		in := &workspaces.RebootWorkspacesInput{}
+		for _, id := range ids {
+			in.RebootWorkspaceRequests = append(in.RebootWorkspaceRequests, types.RebootRequest{WorkspaceId: &id})
+		}
+		out, err := c.RebootWorkspaces(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return out.FailedRequests, nil
+	})
+}
+
+// Rebuild asks for a WorkSpace to be made anew of its bundle's image, with its user volume of the last snapshot. Amazon takes
+// one at a time.
+func (p *Provider) Rebuild(ctx context.Context, region, id string) error {
+	return p.each(ctx, region, "RebuildWorkspaces", []string{id}, func(c *workspaces.Client, _ []string) ([]types.FailedWorkspaceChangeRequest, error) {
+		out, err := c.RebuildWorkspaces(ctx, &workspaces.RebuildWorkspacesInput{RebuildWorkspaceRequests: []types.RebuildRequest{{WorkspaceId: &id}}})
+		if err != nil {
+			return nil, err
+		}
+		return out.FailedRequests, nil
+	})[id]
+}
+
+// Restore asks for both volumes of a WorkSpace to be brought back from their last snapshots.
+func (p *Provider) Restore(ctx context.Context, region, id string) error {
+	return p.call(ctx, p.region(region), "RestoreWorkspace", func(c *workspaces.Client) error {
+		_, err := c.RestoreWorkspace(ctx, &workspaces.RestoreWorkspaceInput{WorkspaceId: &id})
 		return err
 	})
 }
