@@ -117,6 +117,39 @@ func (e MoneyCurrency) Valid() bool {
 	}
 }
 
+// Defines values for PolicyName.
+const (
+	PolicyNameBudget       PolicyName = "budget"
+	PolicyNameIdle         PolicyName = "idle"
+	PolicyNameLifetime     PolicyName = "lifetime"
+	PolicyNameSchedule     PolicyName = "schedule"
+	PolicyNameStale        PolicyName = "stale"
+	PolicyNameStops        PolicyName = "stops"
+	PolicyNameTerminations PolicyName = "terminations"
+)
+
+// Valid indicates whether the value is a known member of the PolicyName enum.
+func (e PolicyName) Valid() bool {
+	switch e {
+	case PolicyNameBudget:
+		return true
+	case PolicyNameIdle:
+		return true
+	case PolicyNameLifetime:
+		return true
+	case PolicyNameSchedule:
+		return true
+	case PolicyNameStale:
+		return true
+	case PolicyNameStops:
+		return true
+	case PolicyNameTerminations:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProvisioningStepName.
 const (
 	Accept ProvisioningStepName = "accept"
@@ -132,6 +165,111 @@ func (e ProvisioningStepName) Valid() bool {
 	case Boot:
 		return true
 	case Queue:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScheduleEntryAction.
+const (
+	ScheduleEntryActionStart ScheduleEntryAction = "start"
+	ScheduleEntryActionStop  ScheduleEntryAction = "stop"
+)
+
+// Valid indicates whether the value is a known member of the ScheduleEntryAction enum.
+func (e ScheduleEntryAction) Valid() bool {
+	switch e {
+	case ScheduleEntryActionStart:
+		return true
+	case ScheduleEntryActionStop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ScheduleEntryDays.
+const (
+	FRI ScheduleEntryDays = "FRI"
+	MON ScheduleEntryDays = "MON"
+	SAT ScheduleEntryDays = "SAT"
+	SUN ScheduleEntryDays = "SUN"
+	THU ScheduleEntryDays = "THU"
+	TUE ScheduleEntryDays = "TUE"
+	WED ScheduleEntryDays = "WED"
+)
+
+// Valid indicates whether the value is a known member of the ScheduleEntryDays enum.
+func (e ScheduleEntryDays) Valid() bool {
+	switch e {
+	case FRI:
+		return true
+	case MON:
+		return true
+	case SAT:
+		return true
+	case SUN:
+		return true
+	case THU:
+		return true
+	case TUE:
+		return true
+	case WED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpcomingAction.
+const (
+	UpcomingActionFlag      UpcomingAction = "flag"
+	UpcomingActionRestore   UpcomingAction = "restore"
+	UpcomingActionStart     UpcomingAction = "start"
+	UpcomingActionStop      UpcomingAction = "stop"
+	UpcomingActionTerminate UpcomingAction = "terminate"
+)
+
+// Valid indicates whether the value is a known member of the UpcomingAction enum.
+func (e UpcomingAction) Valid() bool {
+	switch e {
+	case UpcomingActionFlag:
+		return true
+	case UpcomingActionRestore:
+		return true
+	case UpcomingActionStart:
+		return true
+	case UpcomingActionStop:
+		return true
+	case UpcomingActionTerminate:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpcomingPolicy.
+const (
+	UpcomingPolicyBudget   UpcomingPolicy = "budget"
+	UpcomingPolicyIdle     UpcomingPolicy = "idle"
+	UpcomingPolicyLifetime UpcomingPolicy = "lifetime"
+	UpcomingPolicySchedule UpcomingPolicy = "schedule"
+	UpcomingPolicyStale    UpcomingPolicy = "stale"
+)
+
+// Valid indicates whether the value is a known member of the UpcomingPolicy enum.
+func (e UpcomingPolicy) Valid() bool {
+	switch e {
+	case UpcomingPolicyBudget:
+		return true
+	case UpcomingPolicyIdle:
+		return true
+	case UpcomingPolicyLifetime:
+		return true
+	case UpcomingPolicySchedule:
+		return true
+	case UpcomingPolicyStale:
 		return true
 	default:
 		return false
@@ -168,6 +306,27 @@ func (e UserCreateRole) Valid() bool {
 	}
 }
 
+// Defines values for WorkspaceConnection.
+const (
+	CONNECTED    WorkspaceConnection = "CONNECTED"
+	DISCONNECTED WorkspaceConnection = "DISCONNECTED"
+	UNKNOWN      WorkspaceConnection = "UNKNOWN"
+)
+
+// Valid indicates whether the value is a known member of the WorkspaceConnection enum.
+func (e WorkspaceConnection) Valid() bool {
+	switch e {
+	case CONNECTED:
+		return true
+	case DISCONNECTED:
+		return true
+	case UNKNOWN:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for WorkspaceDesired.
 const (
 	WorkspaceDesiredAVAILABLE  WorkspaceDesired = "AVAILABLE"
@@ -191,8 +350,9 @@ func (e WorkspaceDesired) Valid() bool {
 
 // Defines values for WorkspaceFlag.
 const (
-	PROTOCOL WorkspaceFlag = "PROTOCOL"
-	STUCK    WorkspaceFlag = "STUCK"
+	PROTOCOL  WorkspaceFlag = "PROTOCOL"
+	STUCK     WorkspaceFlag = "STUCK"
+	UNHEALTHY WorkspaceFlag = "UNHEALTHY"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceFlag enum.
@@ -201,6 +361,8 @@ func (e WorkspaceFlag) Valid() bool {
 	case PROTOCOL:
 		return true
 	case STUCK:
+		return true
+	case UNHEALTHY:
 		return true
 	default:
 		return false
@@ -267,30 +429,54 @@ func (e WorkspaceState) Valid() bool {
 	}
 }
 
+// Defines values for WorkspaceChangeProperty.
+const (
+	BundleType  WorkspaceChangeProperty = "bundle_type"
+	RootGib     WorkspaceChangeProperty = "root_gib"
+	RunningMode WorkspaceChangeProperty = "running_mode"
+	UserGib     WorkspaceChangeProperty = "user_gib"
+)
+
+// Valid indicates whether the value is a known member of the WorkspaceChangeProperty enum.
+func (e WorkspaceChangeProperty) Valid() bool {
+	switch e {
+	case BundleType:
+		return true
+	case RootGib:
+		return true
+	case RunningMode:
+		return true
+	case UserGib:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for WorkspaceCreateBundleType.
 const (
-	GRAPHICSG4DN    WorkspaceCreateBundleType = "GRAPHICS_G4DN"
-	GRAPHICSPROG4DN WorkspaceCreateBundleType = "GRAPHICSPRO_G4DN"
-	PERFORMANCE     WorkspaceCreateBundleType = "PERFORMANCE"
-	POWER           WorkspaceCreateBundleType = "POWER"
-	POWERPRO        WorkspaceCreateBundleType = "POWERPRO"
-	STANDARD        WorkspaceCreateBundleType = "STANDARD"
+	WorkspaceCreateBundleTypeGRAPHICSG4DN    WorkspaceCreateBundleType = "GRAPHICS_G4DN"
+	WorkspaceCreateBundleTypeGRAPHICSPROG4DN WorkspaceCreateBundleType = "GRAPHICSPRO_G4DN"
+	WorkspaceCreateBundleTypePERFORMANCE     WorkspaceCreateBundleType = "PERFORMANCE"
+	WorkspaceCreateBundleTypePOWER           WorkspaceCreateBundleType = "POWER"
+	WorkspaceCreateBundleTypePOWERPRO        WorkspaceCreateBundleType = "POWERPRO"
+	WorkspaceCreateBundleTypeSTANDARD        WorkspaceCreateBundleType = "STANDARD"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceCreateBundleType enum.
 func (e WorkspaceCreateBundleType) Valid() bool {
 	switch e {
-	case GRAPHICSG4DN:
+	case WorkspaceCreateBundleTypeGRAPHICSG4DN:
 		return true
-	case GRAPHICSPROG4DN:
+	case WorkspaceCreateBundleTypeGRAPHICSPROG4DN:
 		return true
-	case PERFORMANCE:
+	case WorkspaceCreateBundleTypePERFORMANCE:
 		return true
-	case POWER:
+	case WorkspaceCreateBundleTypePOWER:
 		return true
-	case POWERPRO:
+	case WorkspaceCreateBundleTypePOWERPRO:
 		return true
-	case STANDARD:
+	case WorkspaceCreateBundleTypeSTANDARD:
 		return true
 	default:
 		return false
@@ -299,16 +485,16 @@ func (e WorkspaceCreateBundleType) Valid() bool {
 
 // Defines values for WorkspaceCreateRunningMode.
 const (
-	ALWAYSON WorkspaceCreateRunningMode = "ALWAYS_ON"
-	AUTOSTOP WorkspaceCreateRunningMode = "AUTO_STOP"
+	WorkspaceCreateRunningModeALWAYSON WorkspaceCreateRunningMode = "ALWAYS_ON"
+	WorkspaceCreateRunningModeAUTOSTOP WorkspaceCreateRunningMode = "AUTO_STOP"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceCreateRunningMode enum.
 func (e WorkspaceCreateRunningMode) Valid() bool {
 	switch e {
-	case ALWAYSON:
+	case WorkspaceCreateRunningModeALWAYSON:
 		return true
-	case AUTOSTOP:
+	case WorkspaceCreateRunningModeAUTOSTOP:
 		return true
 	default:
 		return false
@@ -327,6 +513,54 @@ func (e WorkspaceCreateServiceType) Valid() bool {
 	case WORKSPACESAPPLICATIONS:
 		return true
 	case WORKSPACESPERSONAL:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WorkspaceUpdateBundleType.
+const (
+	WorkspaceUpdateBundleTypeGRAPHICSG4DN    WorkspaceUpdateBundleType = "GRAPHICS_G4DN"
+	WorkspaceUpdateBundleTypeGRAPHICSPROG4DN WorkspaceUpdateBundleType = "GRAPHICSPRO_G4DN"
+	WorkspaceUpdateBundleTypePERFORMANCE     WorkspaceUpdateBundleType = "PERFORMANCE"
+	WorkspaceUpdateBundleTypePOWER           WorkspaceUpdateBundleType = "POWER"
+	WorkspaceUpdateBundleTypePOWERPRO        WorkspaceUpdateBundleType = "POWERPRO"
+	WorkspaceUpdateBundleTypeSTANDARD        WorkspaceUpdateBundleType = "STANDARD"
+)
+
+// Valid indicates whether the value is a known member of the WorkspaceUpdateBundleType enum.
+func (e WorkspaceUpdateBundleType) Valid() bool {
+	switch e {
+	case WorkspaceUpdateBundleTypeGRAPHICSG4DN:
+		return true
+	case WorkspaceUpdateBundleTypeGRAPHICSPROG4DN:
+		return true
+	case WorkspaceUpdateBundleTypePERFORMANCE:
+		return true
+	case WorkspaceUpdateBundleTypePOWER:
+		return true
+	case WorkspaceUpdateBundleTypePOWERPRO:
+		return true
+	case WorkspaceUpdateBundleTypeSTANDARD:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WorkspaceUpdateRunningMode.
+const (
+	WorkspaceUpdateRunningModeALWAYSON WorkspaceUpdateRunningMode = "ALWAYS_ON"
+	WorkspaceUpdateRunningModeAUTOSTOP WorkspaceUpdateRunningMode = "AUTO_STOP"
+)
+
+// Valid indicates whether the value is a known member of the WorkspaceUpdateRunningMode enum.
+func (e WorkspaceUpdateRunningMode) Valid() bool {
+	switch e {
+	case WorkspaceUpdateRunningModeALWAYSON:
+		return true
+	case WorkspaceUpdateRunningModeAUTOSTOP:
 		return true
 	default:
 		return false
@@ -399,6 +633,72 @@ func (e SummariseCostsParamsGroupBy) Valid() bool {
 	case SummariseCostsParamsGroupByUser:
 		return true
 	case SummariseCostsParamsGroupByWorkspace:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PausePolicyParamsName.
+const (
+	PausePolicyParamsNameBudget       PausePolicyParamsName = "budget"
+	PausePolicyParamsNameIdle         PausePolicyParamsName = "idle"
+	PausePolicyParamsNameLifetime     PausePolicyParamsName = "lifetime"
+	PausePolicyParamsNameSchedule     PausePolicyParamsName = "schedule"
+	PausePolicyParamsNameStale        PausePolicyParamsName = "stale"
+	PausePolicyParamsNameStops        PausePolicyParamsName = "stops"
+	PausePolicyParamsNameTerminations PausePolicyParamsName = "terminations"
+)
+
+// Valid indicates whether the value is a known member of the PausePolicyParamsName enum.
+func (e PausePolicyParamsName) Valid() bool {
+	switch e {
+	case PausePolicyParamsNameBudget:
+		return true
+	case PausePolicyParamsNameIdle:
+		return true
+	case PausePolicyParamsNameLifetime:
+		return true
+	case PausePolicyParamsNameSchedule:
+		return true
+	case PausePolicyParamsNameStale:
+		return true
+	case PausePolicyParamsNameStops:
+		return true
+	case PausePolicyParamsNameTerminations:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ResumePolicyParamsName.
+const (
+	ResumePolicyParamsNameBudget       ResumePolicyParamsName = "budget"
+	ResumePolicyParamsNameIdle         ResumePolicyParamsName = "idle"
+	ResumePolicyParamsNameLifetime     ResumePolicyParamsName = "lifetime"
+	ResumePolicyParamsNameSchedule     ResumePolicyParamsName = "schedule"
+	ResumePolicyParamsNameStale        ResumePolicyParamsName = "stale"
+	ResumePolicyParamsNameStops        ResumePolicyParamsName = "stops"
+	ResumePolicyParamsNameTerminations ResumePolicyParamsName = "terminations"
+)
+
+// Valid indicates whether the value is a known member of the ResumePolicyParamsName enum.
+func (e ResumePolicyParamsName) Valid() bool {
+	switch e {
+	case ResumePolicyParamsNameBudget:
+		return true
+	case ResumePolicyParamsNameIdle:
+		return true
+	case ResumePolicyParamsNameLifetime:
+		return true
+	case ResumePolicyParamsNameSchedule:
+		return true
+	case ResumePolicyParamsNameStale:
+		return true
+	case ResumePolicyParamsNameStops:
+		return true
+	case ResumePolicyParamsNameTerminations:
 		return true
 	default:
 		return false
@@ -675,6 +975,35 @@ type Money struct {
 // MoneyCurrency defines model for Money.Currency.
 type MoneyCurrency string
 
+// Policy defines model for Policy.
+type Policy struct {
+	Description string     `json:"description"`
+	Name        PolicyName `json:"name"`
+	Paused      bool       `json:"paused"`
+	PausedAt    *time.Time `json:"paused_at,omitempty"`
+	PausedBy    *string    `json:"paused_by,omitempty"`
+	Reason      *string    `json:"reason,omitempty"`
+
+	// Until Absent: until it is resumed
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// PolicyName defines model for Policy.Name.
+type PolicyName string
+
+// PolicyList defines model for PolicyList.
+type PolicyList struct {
+	Items []Policy `json:"items"`
+}
+
+// PolicyPause defines model for PolicyPause.
+type PolicyPause struct {
+	Reason string `json:"reason"`
+
+	// Until Absent: until it is resumed
+	Until *time.Time `json:"until,omitempty"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	// Code Stable; what programs decide by
@@ -747,6 +1076,31 @@ type ProvisioningStep struct {
 // ProvisioningStepName queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
 type ProvisioningStepName string
 
+// Schedule defines model for Schedule.
+type Schedule struct {
+	Entries []ScheduleEntry `json:"entries"`
+
+	// Timezone IANA name
+	//
+	// Examples: Europe/Berlin
+	Timezone string `json:"timezone"`
+}
+
+// ScheduleEntry defines model for ScheduleEntry.
+type ScheduleEntry struct {
+	Action ScheduleEntryAction `json:"action"`
+
+	// At Examples: 08:00
+	At   string              `json:"at"`
+	Days []ScheduleEntryDays `json:"days"`
+}
+
+// ScheduleEntryAction defines model for ScheduleEntry.Action.
+type ScheduleEntryAction string
+
+// ScheduleEntryDays defines model for ScheduleEntry.Days.
+type ScheduleEntryDays string
+
 // Team defines model for Team.
 type Team struct {
 	CostCentre    string     `json:"cost_centre"`
@@ -801,6 +1155,27 @@ type TokenList struct {
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
+// Upcoming defines model for Upcoming.
+type Upcoming struct {
+	// Action flag: its owner is told that it looks forgotten; restore: the extended timeout ends; absent: the policy does not apply
+	Action *UpcomingAction `json:"action,omitempty"`
+
+	// At Absent: it depends on its user
+	At         *time.Time `json:"at,omitempty"`
+	HowToDelay *string    `json:"how_to_delay,omitempty"`
+
+	// Paused Why an admin keeps it from happening
+	Paused *string        `json:"paused,omitempty"`
+	Policy UpcomingPolicy `json:"policy"`
+	Why    string         `json:"why"`
+}
+
+// UpcomingAction flag: its owner is told that it looks forgotten; restore: the extended timeout ends; absent: the policy does not apply
+type UpcomingAction string
+
+// UpcomingPolicy defines model for Upcoming.Policy.
+type UpcomingPolicy string
+
 // User defines model for User.
 type User struct {
 	CreatedAt           time.Time  `json:"created_at"`
@@ -851,6 +1226,8 @@ type UserList struct {
 
 // Workspace defines model for Workspace.
 type Workspace struct {
+	// AllowedOperations What may be asked for in its state
+	AllowedOperations      []string   `json:"allowed_operations"`
 	AutoStopTimeoutMinutes *int64     `json:"auto_stop_timeout_minutes,omitempty"`
 	AvailableAt            *time.Time `json:"available_at,omitempty"`
 
@@ -858,7 +1235,13 @@ type Workspace struct {
 	Blueprint          string `json:"blueprint"`
 	BlueprintVersionId string `json:"blueprint_version_id"`
 	BundleType         string `json:"bundle_type"`
-	CostCentre         string `json:"cost_centre"`
+
+	// Change What Amazon is changing
+	Change *WorkspaceChange `json:"change,omitempty"`
+
+	// Connection When it was last asked about
+	Connection *WorkspaceConnection `json:"connection,omitempty"`
+	CostCentre string               `json:"cost_centre"`
 
 	// CostToDate Exact up to this second, at the prices of the price book
 	CostToDate Money     `json:"cost_to_date"`
@@ -870,15 +1253,24 @@ type Workspace struct {
 	ErrorCode    *string          `json:"error_code,omitempty"`
 	ErrorMessage *string          `json:"error_message,omitempty"`
 
-	// Flag STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for
+	// ExtendedUntil Until then it may be idle for longer
+	ExtendedUntil *time.Time `json:"extended_until,omitempty"`
+
+	// Flag STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for. UNHEALTHY: it is ill, and a reboot has not helped
 	Flag *WorkspaceFlag `json:"flag,omitempty"`
 
 	// Id Examples: ws_01jd8x5qf8e2x9v7m3k4n5p6q7
-	Id              string  `json:"id"`
-	MaxLifetimeDays *int64  `json:"max_lifetime_days,omitempty"`
-	Name            string  `json:"name"`
-	OperatingSystem string  `json:"operating_system"`
-	ProjectId       *string `json:"project_id,omitempty"`
+	Id string `json:"id"`
+
+	// KeepAlive It is not ended for being unused
+	KeepAlive bool `json:"keep_alive"`
+
+	// LastConnectedAt When its user was last known to be connected
+	LastConnectedAt *time.Time `json:"last_connected_at,omitempty"`
+	MaxLifetimeDays *int64     `json:"max_lifetime_days,omitempty"`
+	Name            string     `json:"name"`
+	OperatingSystem string     `json:"operating_system"`
+	ProjectId       *string    `json:"project_id,omitempty"`
 
 	// ProviderId Amazon's id
 	//
@@ -888,8 +1280,15 @@ type Workspace struct {
 	// Provisioning How long the way to the first AVAILABLE took, or takes
 	Provisioning *Provisioning `json:"provisioning,omitempty"`
 	Region       string        `json:"region"`
-	RunningMode  string        `json:"running_mode"`
-	ServiceType  string        `json:"service_type"`
+
+	// RootVolumeGib As Amazon shows it
+	RootVolumeGib *int64    `json:"root_volume_gib,omitempty"`
+	RunningMode   string    `json:"running_mode"`
+	Schedule      *Schedule `json:"schedule,omitempty"`
+	ServiceType   string    `json:"service_type"`
+
+	// StaleAt When its owner was told that it looks forgotten
+	StaleAt *time.Time `json:"stale_at,omitempty"`
 
 	// State What is seen
 	State        WorkspaceState    `json:"state"`
@@ -897,18 +1296,25 @@ type Workspace struct {
 	Tags         map[string]string `json:"tags"`
 	TeamId       string            `json:"team_id"`
 	TerminatedAt *time.Time        `json:"terminated_at,omitempty"`
-	UpdatedAt    time.Time         `json:"updated_at"`
-	UserId       string            `json:"user_id"`
+
+	// Upcoming What will happen by itself, when, why, and how it is put off; not in lists
+	Upcoming  *[]Upcoming `json:"upcoming,omitempty"`
+	UpdatedAt time.Time   `json:"updated_at"`
+	UserId    string      `json:"user_id"`
 
 	// UserName The directory user it was made for
-	UserName string `json:"user_name"`
-	Version  int64  `json:"version"`
+	UserName      string `json:"user_name"`
+	UserVolumeGib *int64 `json:"user_volume_gib,omitempty"`
+	Version       int64  `json:"version"`
 }
+
+// WorkspaceConnection When it was last asked about
+type WorkspaceConnection string
 
 // WorkspaceDesired What is wanted
 type WorkspaceDesired string
 
-// WorkspaceFlag STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for
+// WorkspaceFlag STUCK: far longer on its way than Amazon takes. PROTOCOL: it speaks PCoIP, which Forge never asks for. UNHEALTHY: it is ill, and a reboot has not helped
 type WorkspaceFlag string
 
 // WorkspaceState What is seen
@@ -924,6 +1330,47 @@ type WorkspaceAdmitted struct {
 	Workspace Workspace `json:"workspace"`
 }
 
+// WorkspaceAdopt defines model for WorkspaceAdopt.
+type WorkspaceAdopt struct {
+	// Blueprint What it is from now on an instance of, where its user has not asked for one already
+	Blueprint *string `json:"blueprint,omitempty"`
+
+	// ProviderId Amazon's id
+	//
+	// Examples: ws-8k2jf9x1q
+	ProviderId string `json:"provider_id"`
+
+	// Region Examples: us-east-1
+	Region string `json:"region"`
+}
+
+// WorkspaceChange defines model for WorkspaceChange.
+type WorkspaceChange struct {
+	AskedAt *time.Time `json:"asked_at,omitempty"`
+
+	// BegunAt When Amazon accepted it
+	BegunAt          *time.Time `json:"begun_at,omitempty"`
+	From             string     `json:"from"`
+	HourlyAfter      Money      `json:"hourly_after"`
+	HourlyBefore     Money      `json:"hourly_before"`
+	MonthlyFeeAfter  Money      `json:"monthly_fee_after"`
+	MonthlyFeeBefore Money      `json:"monthly_fee_before"`
+
+	// PostsAtOnce What this month costs more by it, running time apart; may be negative
+	PostsAtOnce Money                   `json:"posts_at_once"`
+	Property    WorkspaceChangeProperty `json:"property"`
+	To          string                  `json:"to"`
+}
+
+// WorkspaceChangeProperty defines model for WorkspaceChange.Property.
+type WorkspaceChangeProperty string
+
+// WorkspaceConfirm defines model for WorkspaceConfirm.
+type WorkspaceConfirm struct {
+	// Confirm The WorkSpace's name or id
+	Confirm string `json:"confirm"`
+}
+
 // WorkspaceCreate defines model for WorkspaceCreate.
 type WorkspaceCreate struct {
 	// AutoStopTimeoutMinutes Idle timeout in steps of 60 minutes; AUTO_STOP only
@@ -935,9 +1382,12 @@ type WorkspaceCreate struct {
 	Blueprint string `json:"blueprint"`
 
 	// BundleType Size; the blueprint's default when left out
-	BundleType      *WorkspaceCreateBundleType `json:"bundle_type,omitempty"`
-	MaxLifetimeDays *int64                     `json:"max_lifetime_days,omitempty"`
-	Name            *string                    `json:"name,omitempty"`
+	BundleType *WorkspaceCreateBundleType `json:"bundle_type,omitempty"`
+
+	// KeepAlive Do not end it for being unused
+	KeepAlive       *bool   `json:"keep_alive,omitempty"`
+	MaxLifetimeDays *int64  `json:"max_lifetime_days,omitempty"`
+	Name            *string `json:"name,omitempty"`
 
 	// OperatingSystem Examples: WINDOWS
 	OperatingSystem *string `json:"operating_system,omitempty"`
@@ -948,6 +1398,7 @@ type WorkspaceCreate struct {
 	// Region Examples: us-east-1
 	Region      *string                     `json:"region,omitempty"`
 	RunningMode *WorkspaceCreateRunningMode `json:"running_mode,omitempty"`
+	Schedule    *Schedule                   `json:"schedule,omitempty"`
 	ServiceType *WorkspaceCreateServiceType `json:"service_type,omitempty"`
 	Tags        *map[string]string          `json:"tags,omitempty"`
 }
@@ -979,6 +1430,12 @@ type WorkspaceEventList struct {
 	NextCursor *string          `json:"next_cursor,omitempty"`
 }
 
+// WorkspaceExtend defines model for WorkspaceExtend.
+type WorkspaceExtend struct {
+	// Hours From now on; afterwards its own timeout holds again
+	Hours int64 `json:"hours"`
+}
+
 // WorkspaceList defines model for WorkspaceList.
 type WorkspaceList struct {
 	Items      []Workspace `json:"items"`
@@ -987,13 +1444,33 @@ type WorkspaceList struct {
 
 // WorkspaceUpdate defines model for WorkspaceUpdate.
 type WorkspaceUpdate struct {
-	AutoStopTimeoutMinutes *int64  `json:"auto_stop_timeout_minutes,omitempty"`
-	MaxLifetimeDays        *int64  `json:"max_lifetime_days,omitempty"`
-	Name                   *string `json:"name,omitempty"`
+	AutoStopTimeoutMinutes *int64                     `json:"auto_stop_timeout_minutes,omitempty"`
+	BundleType             *WorkspaceUpdateBundleType `json:"bundle_type,omitempty"`
+	KeepAlive              *bool                      `json:"keep_alive,omitempty"`
+
+	// MaxLifetimeDays Beyond the blueprint's: leads and admins
+	MaxLifetimeDays *int64  `json:"max_lifetime_days,omitempty"`
+	Name            *string `json:"name,omitempty"`
+
+	// NoSchedule Takes the schedule away
+	NoSchedule *bool `json:"no_schedule,omitempty"`
+
+	// Project By id or name; empty: none. What was charged stays where it was
+	Project       *string                     `json:"project,omitempty"`
+	RootVolumeGib *int64                      `json:"root_volume_gib,omitempty"`
+	RunningMode   *WorkspaceUpdateRunningMode `json:"running_mode,omitempty"`
+	Schedule      *Schedule                   `json:"schedule,omitempty"`
 
 	// Tags Replaces all tags
-	Tags *map[string]string `json:"tags,omitempty"`
+	Tags          *map[string]string `json:"tags,omitempty"`
+	UserVolumeGib *int64             `json:"user_volume_gib,omitempty"`
 }
+
+// WorkspaceUpdateBundleType defines model for WorkspaceUpdate.BundleType.
+type WorkspaceUpdateBundleType string
+
+// WorkspaceUpdateRunningMode defines model for WorkspaceUpdate.RunningMode.
+type WorkspaceUpdateRunningMode string
 
 // ListAuditEntriesParams defines parameters for ListAuditEntries.
 type ListAuditEntriesParams struct {
@@ -1050,6 +1527,12 @@ type SummariseCostsParams struct {
 
 // SummariseCostsParamsGroupBy defines parameters for SummariseCosts.
 type SummariseCostsParamsGroupBy string
+
+// PausePolicyParamsName defines parameters for PausePolicy.
+type PausePolicyParamsName string
+
+// ResumePolicyParamsName defines parameters for ResumePolicy.
+type ResumePolicyParamsName string
 
 // ListProjectsParams defines parameters for ListProjects.
 type ListProjectsParams struct {
@@ -1147,6 +1630,12 @@ type CreateWorkspaceParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// AdoptWorkspaceParams defines parameters for AdoptWorkspace.
+type AdoptWorkspaceParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // TerminateWorkspaceParams defines parameters for TerminateWorkspace.
 type TerminateWorkspaceParams struct {
 	// IfMatch Change it only if this is still its ETag
@@ -1155,6 +1644,9 @@ type TerminateWorkspaceParams struct {
 
 // UpdateWorkspaceParams defines parameters for UpdateWorkspace.
 type UpdateWorkspaceParams struct {
+	// DryRun Answer as if, and change nothing
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IfMatch Change it only if this is still its ETag
 	IfMatch *string `json:"If-Match,omitempty"`
 }
@@ -1164,6 +1656,51 @@ type ListWorkspaceEventsParams struct {
 	// Cursor Opaque; next_cursor of the page before
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ExtendWorkspaceParams defines parameters for ExtendWorkspace.
+type ExtendWorkspaceParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ImageWorkspaceParams defines parameters for ImageWorkspace.
+type ImageWorkspaceParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// RebootWorkspaceParams defines parameters for RebootWorkspace.
+type RebootWorkspaceParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// RebuildWorkspaceParams defines parameters for RebuildWorkspace.
+type RebuildWorkspaceParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// RestoreWorkspaceParams defines parameters for RestoreWorkspace.
+type RestoreWorkspaceParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
 // StartWorkspaceParams defines parameters for StartWorkspace.
@@ -1187,6 +1724,9 @@ type StopWorkspaceParams struct {
 // SetBudgetJSONRequestBody defines body for SetBudget for application/json ContentType.
 type SetBudgetJSONRequestBody = BudgetSet
 
+// PausePolicyJSONRequestBody defines body for PausePolicy for application/json ContentType.
+type PausePolicyJSONRequestBody = PolicyPause
+
 // CreateProjectJSONRequestBody defines body for CreateProject for application/json ContentType.
 type CreateProjectJSONRequestBody = ProjectCreate
 
@@ -1202,8 +1742,20 @@ type CreateUserJSONRequestBody = UserCreate
 // CreateWorkspaceJSONRequestBody defines body for CreateWorkspace for application/json ContentType.
 type CreateWorkspaceJSONRequestBody = WorkspaceCreate
 
+// AdoptWorkspaceJSONRequestBody defines body for AdoptWorkspace for application/json ContentType.
+type AdoptWorkspaceJSONRequestBody = WorkspaceAdopt
+
 // UpdateWorkspaceJSONRequestBody defines body for UpdateWorkspace for application/json ContentType.
 type UpdateWorkspaceJSONRequestBody = WorkspaceUpdate
+
+// ExtendWorkspaceJSONRequestBody defines body for ExtendWorkspace for application/json ContentType.
+type ExtendWorkspaceJSONRequestBody = WorkspaceExtend
+
+// RebuildWorkspaceJSONRequestBody defines body for RebuildWorkspace for application/json ContentType.
+type RebuildWorkspaceJSONRequestBody = WorkspaceConfirm
+
+// RestoreWorkspaceJSONRequestBody defines body for RestoreWorkspace for application/json ContentType.
+type RestoreWorkspaceJSONRequestBody = WorkspaceConfirm
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1317,6 +1869,30 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/me (the `GetMe` operationId).
 	GetMe(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListPolicies What happens by itself, and what is paused
+	//
+	// Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
+	ListPolicies(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PausePolicyWithBody Keep a policy, all stops or all terminations from happening
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+	PausePolicyWithBody(ctx context.Context, name PausePolicyParamsName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PausePolicy Keep a policy, all stops or all terminations from happening
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+	PausePolicy(ctx context.Context, name PausePolicyParamsName, body PausePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumePolicy Let it happen again
+	//
+	// Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
+	ResumePolicy(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListProjects List projects
 	//
@@ -1448,6 +2024,20 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/workspaces (the `CreateWorkspace` operationId).
 	CreateWorkspace(ctx context.Context, params *CreateWorkspaceParams, body CreateWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AdoptWorkspaceWithBody Make a WorkSpace that Forge did not make Forge's own
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+	AdoptWorkspaceWithBody(ctx context.Context, params *AdoptWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdoptWorkspace Make a WorkSpace that Forge did not make Forge's own
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+	AdoptWorkspace(ctx context.Context, params *AdoptWorkspaceParams, body AdoptWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// TerminateWorkspace End a WorkSpace and everything on it
 	//
 	// Corresponds with DELETE /api/v1/workspaces/{id} (the `TerminateWorkspace` operationId).
@@ -1476,6 +2066,58 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/workspaces/{id}/events (the `ListWorkspaceEvents` operationId).
 	ListWorkspaceEvents(ctx context.Context, id string, params *ListWorkspaceEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExtendWorkspaceWithBody Let it be idle for longer
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+	ExtendWorkspaceWithBody(ctx context.Context, id string, params *ExtendWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExtendWorkspace Let it be idle for longer
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+	ExtendWorkspace(ctx context.Context, id string, params *ExtendWorkspaceParams, body ExtendWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImageWorkspace Make an image of a running WorkSpace
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
+	ImageWorkspace(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RebootWorkspace Reboot a running WorkSpace
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/reboot (the `RebootWorkspace` operationId).
+	RebootWorkspace(ctx context.Context, id string, params *RebootWorkspaceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RebuildWorkspaceWithBody Make the root volume anew; loses data
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+	RebuildWorkspaceWithBody(ctx context.Context, id string, params *RebuildWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RebuildWorkspace Make the root volume anew; loses data
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+	RebuildWorkspace(ctx context.Context, id string, params *RebuildWorkspaceParams, body RebuildWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreWorkspaceWithBody Bring both volumes back to their last snapshots; loses data
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+	RestoreWorkspaceWithBody(ctx context.Context, id string, params *RestoreWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreWorkspace Bring both volumes back to their last snapshots; loses data
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+	RestoreWorkspace(ctx context.Context, id string, params *RestoreWorkspaceParams, body RestoreWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StartWorkspace Start a stopped WorkSpace
 	//
@@ -1587,6 +2229,70 @@ func (c *Client) SummariseCosts(ctx context.Context, params *SummariseCostsParam
 // Corresponds with GET /api/v1/me (the `GetMe` operationId).
 func (c *Client) GetMe(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetMeRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListPolicies What happens by itself, and what is paused
+//
+// Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
+func (c *Client) ListPolicies(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPoliciesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PausePolicyWithBody Keep a policy, all stops or all terminations from happening
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+func (c *Client) PausePolicyWithBody(ctx context.Context, name PausePolicyParamsName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPausePolicyRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PausePolicy Keep a policy, all stops or all terminations from happening
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+func (c *Client) PausePolicy(ctx context.Context, name PausePolicyParamsName, body PausePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPausePolicyRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumePolicy Let it happen again
+//
+// Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
+func (c *Client) ResumePolicy(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumePolicyRequest(c.Server, name)
 	if err != nil {
 		return nil, err
 	}
@@ -1947,6 +2653,40 @@ func (c *Client) CreateWorkspace(ctx context.Context, params *CreateWorkspacePar
 	return c.Client.Do(req)
 }
 
+// AdoptWorkspaceWithBody Make a WorkSpace that Forge did not make Forge's own
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+func (c *Client) AdoptWorkspaceWithBody(ctx context.Context, params *AdoptWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdoptWorkspaceRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdoptWorkspace Make a WorkSpace that Forge did not make Forge's own
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+func (c *Client) AdoptWorkspace(ctx context.Context, params *AdoptWorkspaceParams, body AdoptWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdoptWorkspaceRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // TerminateWorkspace End a WorkSpace and everything on it
 //
 // Corresponds with DELETE /api/v1/workspaces/{id} (the `TerminateWorkspace` operationId).
@@ -2016,6 +2756,138 @@ func (c *Client) UpdateWorkspace(ctx context.Context, id string, params *UpdateW
 // Corresponds with GET /api/v1/workspaces/{id}/events (the `ListWorkspaceEvents` operationId).
 func (c *Client) ListWorkspaceEvents(ctx context.Context, id string, params *ListWorkspaceEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListWorkspaceEventsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExtendWorkspaceWithBody Let it be idle for longer
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+func (c *Client) ExtendWorkspaceWithBody(ctx context.Context, id string, params *ExtendWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExtendWorkspaceRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExtendWorkspace Let it be idle for longer
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+func (c *Client) ExtendWorkspace(ctx context.Context, id string, params *ExtendWorkspaceParams, body ExtendWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExtendWorkspaceRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImageWorkspace Make an image of a running WorkSpace
+//
+// Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
+func (c *Client) ImageWorkspace(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImageWorkspaceRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RebootWorkspace Reboot a running WorkSpace
+//
+// Corresponds with POST /api/v1/workspaces/{id}/reboot (the `RebootWorkspace` operationId).
+func (c *Client) RebootWorkspace(ctx context.Context, id string, params *RebootWorkspaceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRebootWorkspaceRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RebuildWorkspaceWithBody Make the root volume anew; loses data
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+func (c *Client) RebuildWorkspaceWithBody(ctx context.Context, id string, params *RebuildWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRebuildWorkspaceRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RebuildWorkspace Make the root volume anew; loses data
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+func (c *Client) RebuildWorkspace(ctx context.Context, id string, params *RebuildWorkspaceParams, body RebuildWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRebuildWorkspaceRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreWorkspaceWithBody Bring both volumes back to their last snapshots; loses data
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+func (c *Client) RestoreWorkspaceWithBody(ctx context.Context, id string, params *RestoreWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreWorkspaceRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreWorkspace Bring both volumes back to their last snapshots; loses data
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+func (c *Client) RestoreWorkspace(ctx context.Context, id string, params *RestoreWorkspaceParams, body RestoreWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreWorkspaceRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2505,6 +3377,114 @@ func NewGetMeRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListPoliciesRequest constructs an http.Request for the ListPolicies method
+func NewListPoliciesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/policies")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPausePolicyRequest calls the generic PausePolicy builder with application/json body
+func NewPausePolicyRequest(server string, name PausePolicyParamsName, body PausePolicyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPausePolicyRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewPausePolicyRequestWithBody constructs an http.Request for the PausePolicy method, with any body, and a specified content type
+func NewPausePolicyRequestWithBody(server string, name PausePolicyParamsName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/policies/%s/pause", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewResumePolicyRequest constructs an http.Request for the ResumePolicy method
+func NewResumePolicyRequest(server string, name ResumePolicyParamsName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/policies/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -3463,6 +4443,61 @@ func NewCreateWorkspaceRequestWithBody(server string, params *CreateWorkspacePar
 	return req, nil
 }
 
+// NewAdoptWorkspaceRequest calls the generic AdoptWorkspace builder with application/json body
+func NewAdoptWorkspaceRequest(server string, params *AdoptWorkspaceParams, body AdoptWorkspaceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdoptWorkspaceRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewAdoptWorkspaceRequestWithBody constructs an http.Request for the AdoptWorkspace method, with any body, and a specified content type
+func NewAdoptWorkspaceRequestWithBody(server string, params *AdoptWorkspaceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/adopt")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewTerminateWorkspaceRequest constructs an http.Request for the TerminateWorkspace method
 func NewTerminateWorkspaceRequest(server string, id string, params *TerminateWorkspaceParams) (*http.Request, error) {
 	var err error
@@ -3583,6 +4618,33 @@ func NewUpdateWorkspaceRequestWithBody(server string, id string, params *UpdateW
 		return nil, err
 	}
 
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
 	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
 	if err != nil {
 		return nil, err
@@ -3676,6 +4738,345 @@ func NewListWorkspaceEventsRequest(server string, id string, params *ListWorkspa
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExtendWorkspaceRequest calls the generic ExtendWorkspace builder with application/json body
+func NewExtendWorkspaceRequest(server string, id string, params *ExtendWorkspaceParams, body ExtendWorkspaceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewExtendWorkspaceRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewExtendWorkspaceRequestWithBody constructs an http.Request for the ExtendWorkspace method, with any body, and a specified content type
+func NewExtendWorkspaceRequestWithBody(server string, id string, params *ExtendWorkspaceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/%s/extend", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewImageWorkspaceRequest constructs an http.Request for the ImageWorkspace method
+func NewImageWorkspaceRequest(server string, id string, params *ImageWorkspaceParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/%s/image", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRebootWorkspaceRequest constructs an http.Request for the RebootWorkspace method
+func NewRebootWorkspaceRequest(server string, id string, params *RebootWorkspaceParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/%s/reboot", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRebuildWorkspaceRequest calls the generic RebuildWorkspace builder with application/json body
+func NewRebuildWorkspaceRequest(server string, id string, params *RebuildWorkspaceParams, body RebuildWorkspaceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRebuildWorkspaceRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRebuildWorkspaceRequestWithBody constructs an http.Request for the RebuildWorkspace method, with any body, and a specified content type
+func NewRebuildWorkspaceRequestWithBody(server string, id string, params *RebuildWorkspaceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/%s/rebuild", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRestoreWorkspaceRequest calls the generic RestoreWorkspace builder with application/json body
+func NewRestoreWorkspaceRequest(server string, id string, params *RestoreWorkspaceParams, body RestoreWorkspaceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRestoreWorkspaceRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRestoreWorkspaceRequestWithBody constructs an http.Request for the RestoreWorkspace method, with any body, and a specified content type
+func NewRestoreWorkspaceRequestWithBody(server string, id string, params *RestoreWorkspaceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/%s/restore", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
 	}
 
 	return req, nil
@@ -3894,6 +5295,34 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/me (the `GetMe` operationId).
 	GetMeWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMeResponse, error)
 
+	// ListPoliciesWithResponse What happens by itself, and what is paused
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
+	ListPoliciesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPoliciesResponse, error)
+
+	// PausePolicyWithBodyWithResponse Keep a policy, all stops or all terminations from happening
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+	PausePolicyWithBodyWithResponse(ctx context.Context, name PausePolicyParamsName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PausePolicyResponse, error)
+
+	// PausePolicyWithResponse Keep a policy, all stops or all terminations from happening
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+	PausePolicyWithResponse(ctx context.Context, name PausePolicyParamsName, body PausePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*PausePolicyResponse, error)
+
+	// ResumePolicyWithResponse Let it happen again
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
+	ResumePolicyWithResponse(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*ResumePolicyResponse, error)
+
 	// ListProjectsWithResponse List projects
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4048,6 +5477,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/workspaces (the `CreateWorkspace` operationId).
 	CreateWorkspaceWithResponse(ctx context.Context, params *CreateWorkspaceParams, body CreateWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateWorkspaceResponse, error)
 
+	// AdoptWorkspaceWithBodyWithResponse Make a WorkSpace that Forge did not make Forge's own
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+	AdoptWorkspaceWithBodyWithResponse(ctx context.Context, params *AdoptWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdoptWorkspaceResponse, error)
+
+	// AdoptWorkspaceWithResponse Make a WorkSpace that Forge did not make Forge's own
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+	AdoptWorkspaceWithResponse(ctx context.Context, params *AdoptWorkspaceParams, body AdoptWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*AdoptWorkspaceResponse, error)
+
 	// TerminateWorkspaceWithResponse End a WorkSpace and everything on it
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4082,6 +5525,62 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/workspaces/{id}/events (the `ListWorkspaceEvents` operationId).
 	ListWorkspaceEventsWithResponse(ctx context.Context, id string, params *ListWorkspaceEventsParams, reqEditors ...RequestEditorFn) (*ListWorkspaceEventsResponse, error)
+
+	// ExtendWorkspaceWithBodyWithResponse Let it be idle for longer
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+	ExtendWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *ExtendWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExtendWorkspaceResponse, error)
+
+	// ExtendWorkspaceWithResponse Let it be idle for longer
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+	ExtendWorkspaceWithResponse(ctx context.Context, id string, params *ExtendWorkspaceParams, body ExtendWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*ExtendWorkspaceResponse, error)
+
+	// ImageWorkspaceWithResponse Make an image of a running WorkSpace
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
+	ImageWorkspaceWithResponse(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*ImageWorkspaceResponse, error)
+
+	// RebootWorkspaceWithResponse Reboot a running WorkSpace
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/reboot (the `RebootWorkspace` operationId).
+	RebootWorkspaceWithResponse(ctx context.Context, id string, params *RebootWorkspaceParams, reqEditors ...RequestEditorFn) (*RebootWorkspaceResponse, error)
+
+	// RebuildWorkspaceWithBodyWithResponse Make the root volume anew; loses data
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+	RebuildWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *RebuildWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RebuildWorkspaceResponse, error)
+
+	// RebuildWorkspaceWithResponse Make the root volume anew; loses data
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+	RebuildWorkspaceWithResponse(ctx context.Context, id string, params *RebuildWorkspaceParams, body RebuildWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*RebuildWorkspaceResponse, error)
+
+	// RestoreWorkspaceWithBodyWithResponse Bring both volumes back to their last snapshots; loses data
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+	RestoreWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *RestoreWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreWorkspaceResponse, error)
+
+	// RestoreWorkspaceWithResponse Bring both volumes back to their last snapshots; loses data
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+	RestoreWorkspaceWithResponse(ctx context.Context, id string, params *RestoreWorkspaceParams, body RestoreWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreWorkspaceResponse, error)
 
 	// StartWorkspaceWithResponse Start a stopped WorkSpace
 	//
@@ -4724,6 +6223,318 @@ func (r GetMeResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetMeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListPoliciesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PolicyList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPoliciesResponse) GetJSON200() *PolicyList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListPoliciesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPoliciesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPoliciesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPoliciesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPoliciesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PausePolicyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PolicyList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PausePolicyResponse) GetJSON200() *PolicyList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PausePolicyResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PausePolicyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PausePolicyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PausePolicyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PausePolicyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ResumePolicyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PolicyList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResumePolicyResponse) GetJSON200() *PolicyList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ResumePolicyResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumePolicyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumePolicyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumePolicyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumePolicyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6586,6 +8397,118 @@ func (r CreateWorkspaceResponse) ContentType() string {
 	return ""
 }
 
+// AdoptWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for AdoptWorkspace
+type AdoptWorkspaceResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type AdoptWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *AdoptWorkspaceResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r AdoptWorkspaceResponse) GetJSON202() *Workspace {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AdoptWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AdoptWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdoptWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdoptWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdoptWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // TerminateWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for TerminateWorkspace
 type TerminateWorkspaceResponse202Headers struct {
 	ETag                *string
@@ -7026,6 +8949,566 @@ func (r ListWorkspaceEventsResponse) ContentType() string {
 	return ""
 }
 
+// ExtendWorkspaceResponse200Headers the declared response headers of an HTTP 200 response for ExtendWorkspace
+type ExtendWorkspaceResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type ExtendWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ExtendWorkspaceResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExtendWorkspaceResponse) GetJSON200() *Workspace {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ExtendWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ExtendWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExtendWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExtendWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExtendWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ImageWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for ImageWorkspace
+type ImageWorkspaceResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type ImageWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *ImageWorkspaceResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ImageWorkspaceResponse) GetJSON202() *Workspace {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ImageWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ImageWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImageWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImageWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImageWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RebootWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for RebootWorkspace
+type RebootWorkspaceResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type RebootWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *RebootWorkspaceResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RebootWorkspaceResponse) GetJSON202() *Workspace {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RebootWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RebootWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RebootWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RebootWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RebootWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RebuildWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for RebuildWorkspace
+type RebuildWorkspaceResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type RebuildWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *RebuildWorkspaceResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RebuildWorkspaceResponse) GetJSON202() *Workspace {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RebuildWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RebuildWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RebuildWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RebuildWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RebuildWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RestoreWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for RestoreWorkspace
+type RestoreWorkspaceResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type RestoreWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *RestoreWorkspaceResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RestoreWorkspaceResponse) GetJSON202() *Workspace {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RestoreWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // StartWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for StartWorkspace
 type StartWorkspaceResponse202Headers struct {
 	ETag                *string
@@ -7341,6 +9824,58 @@ func (c *ClientWithResponses) GetMeWithResponse(ctx context.Context, reqEditors 
 	return ParseGetMeResponse(rsp)
 }
 
+// ListPoliciesWithResponse What happens by itself, and what is paused
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
+func (c *ClientWithResponses) ListPoliciesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPoliciesResponse, error) {
+	rsp, err := c.ListPolicies(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPoliciesResponse(rsp)
+}
+
+// PausePolicyWithBodyWithResponse Keep a policy, all stops or all terminations from happening
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+func (c *ClientWithResponses) PausePolicyWithBodyWithResponse(ctx context.Context, name PausePolicyParamsName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PausePolicyResponse, error) {
+	rsp, err := c.PausePolicyWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePausePolicyResponse(rsp)
+}
+
+// PausePolicyWithResponse Keep a policy, all stops or all terminations from happening
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/policies/{name}/pause (the `PausePolicy` operationId).
+func (c *ClientWithResponses) PausePolicyWithResponse(ctx context.Context, name PausePolicyParamsName, body PausePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*PausePolicyResponse, error) {
+	rsp, err := c.PausePolicy(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePausePolicyResponse(rsp)
+}
+
+// ResumePolicyWithResponse Let it happen again
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
+func (c *ClientWithResponses) ResumePolicyWithResponse(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*ResumePolicyResponse, error) {
+	rsp, err := c.ResumePolicy(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumePolicyResponse(rsp)
+}
+
 // ListProjectsWithResponse List projects
 //
 // Returns a wrapper object for the known response body format(s).
@@ -7627,6 +10162,32 @@ func (c *ClientWithResponses) CreateWorkspaceWithResponse(ctx context.Context, p
 	return ParseCreateWorkspaceResponse(rsp)
 }
 
+// AdoptWorkspaceWithBodyWithResponse Make a WorkSpace that Forge did not make Forge's own
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+func (c *ClientWithResponses) AdoptWorkspaceWithBodyWithResponse(ctx context.Context, params *AdoptWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdoptWorkspaceResponse, error) {
+	rsp, err := c.AdoptWorkspaceWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdoptWorkspaceResponse(rsp)
+}
+
+// AdoptWorkspaceWithResponse Make a WorkSpace that Forge did not make Forge's own
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/adopt (the `AdoptWorkspace` operationId).
+func (c *ClientWithResponses) AdoptWorkspaceWithResponse(ctx context.Context, params *AdoptWorkspaceParams, body AdoptWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*AdoptWorkspaceResponse, error) {
+	rsp, err := c.AdoptWorkspace(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdoptWorkspaceResponse(rsp)
+}
+
 // TerminateWorkspaceWithResponse End a WorkSpace and everything on it
 //
 // Returns a wrapper object for the known response body format(s).
@@ -7690,6 +10251,110 @@ func (c *ClientWithResponses) ListWorkspaceEventsWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseListWorkspaceEventsResponse(rsp)
+}
+
+// ExtendWorkspaceWithBodyWithResponse Let it be idle for longer
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+func (c *ClientWithResponses) ExtendWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *ExtendWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExtendWorkspaceResponse, error) {
+	rsp, err := c.ExtendWorkspaceWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExtendWorkspaceResponse(rsp)
+}
+
+// ExtendWorkspaceWithResponse Let it be idle for longer
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/extend (the `ExtendWorkspace` operationId).
+func (c *ClientWithResponses) ExtendWorkspaceWithResponse(ctx context.Context, id string, params *ExtendWorkspaceParams, body ExtendWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*ExtendWorkspaceResponse, error) {
+	rsp, err := c.ExtendWorkspace(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExtendWorkspaceResponse(rsp)
+}
+
+// ImageWorkspaceWithResponse Make an image of a running WorkSpace
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
+func (c *ClientWithResponses) ImageWorkspaceWithResponse(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*ImageWorkspaceResponse, error) {
+	rsp, err := c.ImageWorkspace(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImageWorkspaceResponse(rsp)
+}
+
+// RebootWorkspaceWithResponse Reboot a running WorkSpace
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/reboot (the `RebootWorkspace` operationId).
+func (c *ClientWithResponses) RebootWorkspaceWithResponse(ctx context.Context, id string, params *RebootWorkspaceParams, reqEditors ...RequestEditorFn) (*RebootWorkspaceResponse, error) {
+	rsp, err := c.RebootWorkspace(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRebootWorkspaceResponse(rsp)
+}
+
+// RebuildWorkspaceWithBodyWithResponse Make the root volume anew; loses data
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+func (c *ClientWithResponses) RebuildWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *RebuildWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RebuildWorkspaceResponse, error) {
+	rsp, err := c.RebuildWorkspaceWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRebuildWorkspaceResponse(rsp)
+}
+
+// RebuildWorkspaceWithResponse Make the root volume anew; loses data
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/rebuild (the `RebuildWorkspace` operationId).
+func (c *ClientWithResponses) RebuildWorkspaceWithResponse(ctx context.Context, id string, params *RebuildWorkspaceParams, body RebuildWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*RebuildWorkspaceResponse, error) {
+	rsp, err := c.RebuildWorkspace(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRebuildWorkspaceResponse(rsp)
+}
+
+// RestoreWorkspaceWithBodyWithResponse Bring both volumes back to their last snapshots; loses data
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+func (c *ClientWithResponses) RestoreWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *RestoreWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreWorkspaceResponse, error) {
+	rsp, err := c.RestoreWorkspaceWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreWorkspaceResponse(rsp)
+}
+
+// RestoreWorkspaceWithResponse Bring both volumes back to their last snapshots; loses data
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/restore (the `RestoreWorkspace` operationId).
+func (c *ClientWithResponses) RestoreWorkspaceWithResponse(ctx context.Context, id string, params *RestoreWorkspaceParams, body RestoreWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreWorkspaceResponse, error) {
+	rsp, err := c.RestoreWorkspace(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreWorkspaceResponse(rsp)
 }
 
 // StartWorkspaceWithResponse Start a stopped WorkSpace
@@ -8199,6 +10864,273 @@ func ParseGetMeResponse(rsp *http.Response) (*GetMeResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Me
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListPoliciesResponse parses an HTTP response from a ListPoliciesWithResponse call
+func ParseListPoliciesResponse(rsp *http.Response) (*ListPoliciesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPoliciesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PolicyList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePausePolicyResponse parses an HTTP response from a PausePolicyWithResponse call
+func ParsePausePolicyResponse(rsp *http.Response) (*PausePolicyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PausePolicyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PolicyList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseResumePolicyResponse parses an HTTP response from a ResumePolicyWithResponse call
+func ParseResumePolicyResponse(rsp *http.Response) (*ResumePolicyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumePolicyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PolicyList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -10005,6 +12937,115 @@ func ParseCreateWorkspaceResponse(rsp *http.Response) (*CreateWorkspaceResponse,
 	return response, nil
 }
 
+// ParseAdoptWorkspaceResponse parses an HTTP response from a AdoptWorkspaceWithResponse call
+func ParseAdoptWorkspaceResponse(rsp *http.Response) (*AdoptWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdoptWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers AdoptWorkspaceResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseTerminateWorkspaceResponse parses an HTTP response from a TerminateWorkspaceWithResponse call
 func ParseTerminateWorkspaceResponse(rsp *http.Response) (*TerminateWorkspaceResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -10416,6 +13457,551 @@ func ParseListWorkspaceEventsResponse(rsp *http.Response) (*ListWorkspaceEventsR
 		}
 		response.ApplicationproblemJSON503 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseExtendWorkspaceResponse parses an HTTP response from a ExtendWorkspaceWithResponse call
+func ParseExtendWorkspaceResponse(rsp *http.Response) (*ExtendWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExtendWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ExtendWorkspaceResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseImageWorkspaceResponse parses an HTTP response from a ImageWorkspaceWithResponse call
+func ParseImageWorkspaceResponse(rsp *http.Response) (*ImageWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImageWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers ImageWorkspaceResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRebootWorkspaceResponse parses an HTTP response from a RebootWorkspaceWithResponse call
+func ParseRebootWorkspaceResponse(rsp *http.Response) (*RebootWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RebootWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers RebootWorkspaceResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRebuildWorkspaceResponse parses an HTTP response from a RebuildWorkspaceWithResponse call
+func ParseRebuildWorkspaceResponse(rsp *http.Response) (*RebuildWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RebuildWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers RebuildWorkspaceResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRestoreWorkspaceResponse parses an HTTP response from a RestoreWorkspaceWithResponse call
+func ParseRestoreWorkspaceResponse(rsp *http.Response) (*RestoreWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers RestoreWorkspaceResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
 	}
 
 	return response, nil
