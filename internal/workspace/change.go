@@ -307,7 +307,7 @@ func (u *update) change(ctx context.Context, property, to string) error {
 		return err
 	}
 	u.note(property, w.Property(property), to)
-	w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt = property, to, &u.tx.Now, nil
+	w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt, w.ErrorCode, w.ErrorMessage = property, to, &u.tx.Now, nil, "", ""
 	if err := u.reserve(ctx, u.tx, w); err != nil {
 		return err
 	}
