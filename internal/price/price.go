@@ -114,20 +114,42 @@ type Spec struct {
 	RunningMode     string
 	// AutoStopMinutes is the idle timeout of an AUTO_STOP WorkSpace, in minutes; its tail is billed.
 	AutoStopMinutes int
+	// RootGiB and UserGiB are the sizes of its volumes. 0 is not known, and taken for what its compute type includes.
+	RootGiB, UserGiB int
 }
 
-// Rates are the prices that apply to a WorkSpace. Hour is zero for ALWAYS_ON.
+// Rates are the prices that apply to a WorkSpace. Hour is nil for ALWAYS_ON.
 type Rates struct {
 	Month Price
-	Hour  *Price
-	Rule  HourRule
+	// Storage is the monthly fee for all that the volumes have beyond what is included; nil when that is nothing. Its
+	// amount is the sum for both volumes, its id and key those of the root volume's price per GiB if that is larger, else
+	// of the user volume's.
+	Storage *Price
+	Hour    *Price
+	Rule    HourRule
+}
+
+// Fee is the whole monthly fee.
+func (r Rates) Fee() money.USD {
+	if r.Storage == nil {
+		return r.Month.Amount
+	}
+	return r.Month.Amount + r.Storage.Amount
+}
+
+// sameFee reports whether the same monthly fee, of the same prices, is due for both.
+func (r Rates) sameFee(o Rates) bool {
+	return r.Month == o.Month && (r.Storage == nil) == (o.Storage == nil) && (r.Storage == nil || *r.Storage == *o.Storage)
 }
 
 // RatesOf finds the prices of a WorkSpace, or ErrUnknown naming the one that is missing.
 func (b *Book) RatesOf(s Spec) (Rates, error) {
 	key := Key{Region: s.Region, ComputeType: s.ComputeType, OperatingSystem: s.OperatingSystem, License: s.License}
-	r := Rates{Rule: b.HourRule}
-	var err error
+	storage, err := b.storage(key, s.RootGiB, s.UserGiB)
+	if err != nil {
+		return Rates{}, err
+	}
+	r := Rates{Storage: storage, Rule: b.HourRule}
 	if s.RunningMode == AlwaysOn {
 		key.Item = AlwaysOnMonth
 		r.Month, err = b.Rate(key)
@@ -165,14 +187,12 @@ func (b *Book) Estimate(s Spec, now time.Time) (Estimate, error) {
 	if err != nil {
 		return Estimate{}, err
 	}
-	e := Estimate{MonthlyFee: r.Month.Amount, FirstFee: MonthShare(r.Month.Amount, now)}
+	e := Estimate{MonthlyFee: r.Fee(), FirstFee: MonthShare(r.Fee(), now)}
 	if r.Hour != nil {
-		e.Hourly = r.Hour.Amount
-		e.LeaseHours = LeaseHours(s.AutoStopMinutes)
-		e.Lease = e.Hourly.Times(e.LeaseHours)
+		e.Hourly, e.Lease, e.LeaseHours = r.Hour.Amount, r.lease(s), LeaseHours(s.AutoStopMinutes)
 		always, err := b.Rate(Key{s.Region, s.ComputeType, s.OperatingSystem, s.License, AlwaysOnMonth})
 		if err == nil && e.Hourly > 0 {
-			e.BreakEvenMinutes = int64((always.Amount - e.MonthlyFee).Share(60, int64(e.Hourly)))
+			e.BreakEvenMinutes = int64((always.Amount - r.Month.Amount).Share(60, int64(e.Hourly)))
 		}
 	}
 	return e, nil
@@ -183,11 +203,64 @@ func (b *Book) Estimate(s Spec, now time.Time) (Estimate, error) {
 // dearer rule whatever the book says.
 func LeaseHours(autoStopMinutes int) int64 { return 2 + int64(autoStopMinutes+59)/60 }
 
+// lease is the running time reserved ahead, in money; nothing for ALWAYS_ON.
+func (r Rates) lease(s Spec) money.USD {
+	if r.Hour == nil {
+		return 0
+	}
+	return r.Hour.Amount.Times(LeaseHours(s.AutoStopMinutes))
+}
+
 // MonthShare is the part of a monthly fee from the instant to the end of its month: Amazon prorates the first month
 // from creation. From the first instant of a month it is the whole fee.
 func MonthShare(fee money.USD, from time.Time) money.USD {
+	return MonthPart(fee, from, clock.StartOfNextMonth(from))
+}
+
+// MonthPart is the part of a monthly fee from one instant until another, at most the end of the month of the first.
+func MonthPart(fee money.USD, from, until time.Time) money.USD {
 	start, end := clock.StartOfMonth(from), clock.StartOfNextMonth(from)
-	return fee.Share(end.Sub(from).Microseconds(), end.Sub(start).Microseconds())
+	return fee.Share(until.Sub(from).Microseconds(), end.Sub(start).Microseconds())
+}
+
+// FeeParts is MonthPart for the fee of the bundle and that of what the volumes have beyond it. Amazon's bill has one line
+// for both: it is rounded once, and what the bundle's own part leaves of it is the storage's.
+func FeeParts(month, storage money.USD, from, until time.Time) (forMonth, forStorage money.USD) {
+	forMonth = MonthPart(month, from, until)
+	return forMonth, MonthPart(month+storage, from, until) - forMonth
+}
+
+// NextHour is the first instant from t on at which what ran from opened until t has nothing to pay for under the rule:
+// the end of the hour that has begun. What runs on under other terms is charged by those from there.
+func NextHour(rule HourRule, opened, t time.Time) time.Time {
+	if !t.After(opened) {
+		return opened
+	}
+	switch rule {
+	case SessionCeil:
+		return opened.Add((t.Sub(opened) + time.Hour - time.Microsecond).Truncate(time.Hour))
+	case ClockHour:
+		return t.Add(time.Hour - time.Microsecond).Truncate(time.Hour)
+	case Second:
+		return t
+	}
+	panic("price: no such hour rule: " + string(rule))
+}
+
+// PaidUntil is how long what has run since opened, and costs the hourly rate (not 0), may run until it has cost amount
+// in total.
+func PaidUntil(rule HourRule, hourly money.USD, opened time.Time, amount money.USD) time.Time {
+	hours := time.Duration(amount / hourly)
+	switch rule {
+	case SessionCeil:
+		return opened.Add(hours * time.Hour)
+	case ClockHour:
+		return opened.Truncate(time.Hour).Add(hours * time.Hour)
+	case Second:
+		rest := (amount % hourly).Share(int64(time.Hour/time.Microsecond), int64(hourly))
+		return opened.Add(hours*time.Hour + time.Duration(rest)*time.Microsecond)
+	}
+	panic("price: no such hour rule: " + string(rule))
 }
 
 // Running is what running from opened until at costs in total under the rule. Settled slices are differences of this

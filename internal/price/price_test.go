@@ -100,8 +100,16 @@ func book() *price.Book {
 	})
 }
 
+func standard(mode string) price.Spec {
+	s := price.Spec{Region: "us-east-1", ComputeType: "STANDARD", OperatingSystem: "WINDOWS", License: "INCLUDED", RunningMode: mode}
+	if mode == price.AutoStop {
+		s.AutoStopMinutes = 60
+	}
+	return s
+}
+
 func TestAnEstimateNamesWhatWillPostAndTheBreakEven(t *testing.T) {
-	e, err := book().Estimate(price.Spec{"us-east-1", "STANDARD", "WINDOWS", "INCLUDED", price.AutoStop, 60}, at(t, "2026-11-16T00:00:00Z"))
+	e, err := book().Estimate(standard(price.AutoStop), at(t, "2026-11-16T00:00:00Z"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +122,9 @@ func TestAnEstimateNamesWhatWillPostAndTheBreakEven(t *testing.T) {
 }
 
 func TestAnUnknownPriceIsRefusedAndNamed(t *testing.T) {
-	_, err := book().Estimate(price.Spec{"us-east-1", "GRAPHICS_G4DN", "WINDOWS", "INCLUDED", price.AlwaysOn, 0}, time.Now())
+	graphics := standard(price.AlwaysOn)
+	graphics.ComputeType = "GRAPHICS_G4DN"
+	_, err := book().Estimate(graphics, time.Now())
 	if !errors.Is(err, price.ErrUnknown) {
 		t.Fatalf("got %v", err)
 	}
