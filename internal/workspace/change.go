@@ -491,7 +491,17 @@ func (w *WorkSpace) ChangeCost(ctx context.Context, q postgres.Querier, now time
 	if err != nil {
 		return price.Change{}, err
 	}
-	return book.ChangeCost(w.spec(), w.wantedSpec(), now)
+	from, to := w.spec(), w.wantedSpec()
+	if from.RunningMode == price.AutoStop {
+		paid, err := cost.AlwaysOnUntil(ctx, q, w.ID, now)
+		if err != nil {
+			return price.Change{}, err
+		}
+		if paid.After(now) { // this month is, whatever it is switched to
+			from.RunningMode = price.AlwaysOn
+		}
+	}
+	return book.ChangeCost(from, to, now)
 }
 
 // reserve holds what a WorkSpace will cost when what is wanted of it is so: until it is, the dearer of the two. It refuses
