@@ -194,6 +194,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
 			}
 		}},
+		Drift: &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
 		Meter: meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
