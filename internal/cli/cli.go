@@ -42,7 +42,7 @@ func (e *env) commands() []*cobra.Command {
 	all := []*cobra.Command{
 		e.loginCommand(), e.contextCommand(), e.whoamiCommand(),
 		e.launchCommand(), e.listCommand(), e.describeCommand(), e.startCommand(), e.stopCommand(), e.terminateCommand(), e.eventsCommand(),
-		e.blueprintsCommand(), e.costsCommand(), e.budgetsCommand(), e.auditCommand(), e.tokenCommand(),
+		e.blueprintsCommand(), e.costsCommand(), e.budgetsCommand(), e.auditCommand(), e.driftCommand(), e.tokenCommand(),
 	}
 	for _, c := range all {
 		c.GroupID = group
