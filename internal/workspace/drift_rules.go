@@ -261,8 +261,10 @@ func resolution(f *Finding, o *owner, g *glimpse) string {
 	switch f.Kind {
 	case Foreign, Orphan, Duplicate:
 		switch {
-		case g == nil || g.leaving():
-			return "gone"
+		case g == nil:
+			return "not shown any more"
+		case g.leaving():
+			return "terminated"
 		case o != nil && !ended && deref(o.ProviderID) == f.ProviderID:
 			return "taken over"
 		}

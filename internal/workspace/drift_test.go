@@ -173,8 +173,8 @@ func TestAFindingIsResolvedOnlyByWhatIsKnown(t *testing.T) {
 		g       *glimpse
 		want    string
 	}{
-		{"a stranger is gone", Foreign, nil, nil, nil, "gone"},
-		{"a stranger is going", Orphan, nil, ended, glimpsed(func(g *glimpse) { g.state = "TERMINATED" }), "gone"},
+		{"a stranger is gone", Foreign, nil, nil, nil, "not shown any more"},
+		{"a stranger is going", Orphan, nil, ended, glimpsed(func(g *glimpse) { g.state = "TERMINATED" }), "terminated"},
 		{"a stranger was handed over", Foreign, nil, owned(), glimpsed(), "taken over"},
 		{"a stranger whose tags could not be read", Duplicate, nil, nil, glimpsed(), ""},
 		{"it was terminated outside indeed", TerminatedOutside, nil, ended, nil, "confirmed"},
