@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -113,6 +114,19 @@ func allDrift(t *testing.T, n int) {
 		t.Errorf("the admin was told %d times that much is missing at once", told)
 	}
 
+	// Somebody else takes the directory over in the middle, and the process ends in the middle.
+	r.midway(func(func()) { r.exec(`UPDATE drift_sweeps SET lease_token = 'lease_other'`) })
+	var token string
+	r.scan(`SELECT lease_token FROM drift_sweeps`, &token)
+	if token != "lease_other" || len(r.open()) > 0 {
+		t.Errorf("who had lost the lease %q went on", token)
+	}
+	r.exec(`UPDATE drift_sweeps SET lease_token = NULL, lease_until = NULL`)
+	r.midway(func(end func()) { end() })
+	if one := r.latest(); one.Complete || one.DueAt.After(time.Now()) || !strings.HasPrefix(one.Error, "interrupted") || one.LeaseUntil != nil || len(r.open()) > 0 {
+		t.Errorf("the process ended: %+v", one)
+	}
+
 	// The lease of one that died keeps everybody away until it is over, and then one of two goes on.
 	r.exec(`UPDATE drift_sweeps SET due_at = now(), lease_token = 'lease_dead', lease_until = now() + interval '1 minute'`)
 	if n := r.round(); n != 0 {
@@ -208,6 +222,25 @@ func (r *driftRig) concludesNothing(because any) {
 		r.t.Errorf("%v: %d rows were made due", because, len(due))
 	}
 	r.t.Logf("%-15s %3d pages, %4d WorkSpaces, nothing concluded: %.90s", because, one.Pages, one.Seen, one.Error)
+}
+
+// midway does something in the middle of a sweep, which may be to end it, and waits for the sweep's end.
+func (r *driftRig) midway(do func(end func())) {
+	r.t.Helper()
+	r.exec(`UPDATE drift_sweeps SET due_at = now(), pages = 0`)
+	r.admin(http.MethodPost, "/_emu/faults", map[string]any{"kind": "delay", "op": "DescribeWorkspaces", "nth": 5, "delay_ms": 1000}, &struct{}{})
+	ctx, cancel := context.WithCancel(actor.With(r.t.Context(), actor.System("drift")))
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.sweeps.Round(ctx)
+		ended <- err
+	}()
+	eventually(r.t, "the sweep is in the middle", func() bool { return r.latest().Pages >= 4 })
+	do(cancel)
+	if err := <-ended; err != nil {
+		r.t.Error(err)
+	}
 }
 
 // populate makes the WorkSpaces and their rows, and then the drift between them.
