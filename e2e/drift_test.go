@@ -562,16 +562,9 @@ func (r *driftRig) scan(sql string, into any, args ...any) {
 func (r *driftRig) open() map[string][]string {
 	r.t.Helper()
 	open := map[string][]string{}
-	var kind, providerID string
-	rows, err := r.db.Query(r.t.Context(), `SELECT kind, provider_id FROM drift_findings WHERE resolved_at IS NULL ORDER BY provider_id`)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if _, err := pgx.ForEachRow(rows, []any{&kind, &providerID}, func() error {
+	for _, line := range r.lines(`SELECT kind || ' ' || provider_id FROM drift_findings WHERE resolved_at IS NULL ORDER BY provider_id`) {
+		kind, providerID, _ := strings.Cut(line, " ")
 		open[kind] = append(open[kind], providerID)
-		return nil
-	}); err != nil {
-		r.t.Fatal(err)
 	}
 	return open
 }
@@ -580,48 +573,41 @@ func (r *driftRig) open() map[string][]string {
 func (r *driftRig) resolved() map[string]int {
 	r.t.Helper()
 	over := map[string]int{}
-	var what string
-	var n int
-	rows, err := r.db.Query(r.t.Context(), `SELECT kind || ' ' || resolution, count(*) FROM drift_findings WHERE resolved_at IS NOT NULL GROUP BY 1`)
+	for _, line := range r.lines(`SELECT kind || ' ' || resolution FROM drift_findings WHERE resolved_at IS NOT NULL`) {
+		over[line]++
+	}
+	return over
+}
+
+// lines are the rows of a query that has one column of text.
+func (r *driftRig) lines(sql string) []string {
+	r.t.Helper()
+	rows, err := r.db.Query(r.t.Context(), sql)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := pgx.ForEachRow(rows, []any{&what, &n}, func() error { over[what] = n; return nil }); err != nil {
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
 		r.t.Fatal(err)
 	}
-	return over
+	return found
 }
 
 // due are the rows that are to be looked at now.
 func (r *driftRig) due() []string {
 	r.t.Helper()
-	rows, err := r.db.Query(r.t.Context(), `SELECT id FROM workspaces WHERE next_due_at <= now() ORDER BY id COLLATE "C"`)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return ids
+	return r.lines(`SELECT id FROM workspaces WHERE next_due_at <= now() ORDER BY id COLLATE "C"`)
 }
 
 // table logs what is open and what is over, by kind.
 func (r *driftRig) table() {
 	r.t.Helper()
-	rows, err := r.db.Query(r.t.Context(), `
+	lines := r.lines(`
 		SELECT format('%-20s %5s open %5s over %12s USD a month', kind, count(*) FILTER (WHERE resolved_at IS NULL), count(resolved_at),
 		              coalesce((sum(monthly_micros) FILTER (WHERE resolved_at IS NULL) / 1000000)::numeric(12, 2)::text, '-'))
 		FROM drift_findings
 		GROUP BY kind
 		ORDER BY kind`)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	r.t.Logf("findings:\n  %s", strings.Join(lines, "\n  "))
 }
 
