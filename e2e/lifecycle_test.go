@@ -4,25 +4,65 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/robco-forge/forge/client"
+	"github.com/robco-forge/forge/internal/actor"
+	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/workspace"
 )
 
-// life is a WorkSpace on a Forge and an Amazon that share a clock, at Amazon's real speed.
+// life is a WorkSpace on a Forge and an Amazon that share a clock, at Amazon's real speed. What the background loops do is
+// done whenever time has passed.
 type life struct {
 	*rig
-	t      *testing.T
-	clock  *clock.Manual
-	url    string
-	tokens map[string]string
-	ws     string
+	t          *testing.T
+	clock      *clock.Manual
+	url        string
+	tokens     map[string]string
+	ws         string
+	reconciler *workspace.Reconciler
+	sweeper    *workspace.Sweeper
+}
+
+// pass lets time pass, and has done what is due by then.
+func (l *life) pass(d time.Duration) {
+	l.t.Helper()
+	l.clock.Advance(d)
+	ctx := actor.With(l.t.Context(), actor.System("test"))
+	for range 20 {
+		looked, err := l.reconciler.Round(ctx)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		ruled, err := l.sweeper.Round(ctx)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if looked+ruled == 0 {
+			return
+		}
+	}
+}
+
+// soon lets seconds pass until it is so.
+func (l *life) soon(what string, so func() bool) {
+	l.t.Helper()
+	for range 100 {
+		if so() {
+			return
+		}
+		l.pass(5 * time.Second)
+	}
+	l.t.Fatalf("not soon: %s; history %s", what, strings.Join(l.history(), " "))
 }
 
 func newLife(t *testing.T) *life {
@@ -30,9 +70,18 @@ func newLife(t *testing.T) *life {
 	virtual := clock.At(time.Now().Truncate(time.Hour))
 	r := newRig(t, 1, func(c *emulator.Config) { c.Now, c.HourRule = virtual.Now, emulator.SessionCeil })
 	r.clock = virtual.Now
-	url, stop := r.serve(true)
+	url, stop := r.serve(false)
 	t.Cleanup(stop)
+	cfg := r.server(rigConfig{DatabaseURL: r.pg.AppURL, AWS: r.aws, Speed: 1, Rate: 500})
+	cfg.Clock = virtual.Now
+	f, err := app.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
 	l := &life{rig: r, t: t, clock: virtual, url: url, tokens: map[string]string{}}
+	l.reconciler = &workspace.Reconciler{Fleet: f.Fleet, Log: f.Log, Clock: virtual.Now, Slog: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	l.sweeper = &workspace.Sweeper{Fleet: f.Fleet, Log: f.Log, Clock: virtual.Now, Slog: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	for _, u := range r.users("life", 1) {
 		l.tokens["owner"] = u.Token
 	}
@@ -103,13 +152,18 @@ func (l *life) refused(body map[string]any, status int, code string) {
 func (l *life) until(what string, step time.Duration, so func(client.Workspace) bool) client.Workspace {
 	l.t.Helper()
 	var ws client.Workspace
-	eventually(l.t, what, func() bool {
-		if ws = l.show(); so(ws) {
-			return true
+	defer func() {
+		if l.t.Failed() {
+			l.t.Logf("%s: it is %s (%s), amazon's %v, history %s", what, ws.State, ws.StateReason, ws.ProviderId, strings.Join(l.history(), " "))
 		}
-		l.clock.Advance(step)
-		return false
-	})
+	}()
+	for range 300 {
+		if ws = l.show(); so(ws) {
+			return ws
+		}
+		l.pass(step)
+	}
+	l.t.Fatalf("not so: %s", what)
 	return ws
 }
 
@@ -237,8 +291,7 @@ func TestEverythingThatCanBeAskedOfAWorkSpace(t *testing.T) {
 
 	// Tags and the timeout are brought to Amazon.
 	l.patch(map[string]any{"tags": map[string]string{"ticket": "FORGE-1"}, "auto_stop_timeout_minutes": 180})
-	eventually(t, "Amazon has the tags and the timeout", func() bool {
-		l.clock.Advance(time.Second)
+	l.soon("Amazon has the tags and the timeout", func() bool {
 		a := l.amazons()
 		tags, _ := a["tags"].(map[string]any)
 		return tags["ticket"] == "FORGE-1" && tags["forge:workspace-id"] == l.ws && a["auto_stop_minutes"] == float64(180) // not money: minutes
@@ -249,13 +302,13 @@ func TestEverythingThatCanBeAskedOfAWorkSpace(t *testing.T) {
 	if until.ExtendedUntil == nil || !until.ExtendedUntil.Equal(l.clock.Now().Add(2*time.Hour)) && until.ExtendedUntil.Sub(l.clock.Now()) < time.Hour {
 		t.Fatalf("extended until %v", until.ExtendedUntil)
 	}
-	eventually(t, "Amazon has the longer timeout", func() bool { l.clock.Advance(time.Second); return l.amazons()["auto_stop_minutes"] == float64(300) }) // not money: minutes
-	l.emu("POST", "/_emu/workspaces/"+*w.ProviderId+"/connect", nil, nil)                                                                                 // so that it stays
-	l.clock.Advance(2 * time.Hour)
-	eventually(t, "Amazon has its own timeout again", func() bool { l.clock.Advance(time.Second); return l.amazons()["auto_stop_minutes"] == float64(180) }) // not money: minutes
+	l.soon("Amazon has the longer timeout", func() bool { return l.amazons()["auto_stop_minutes"] == float64(300) }) // not money: minutes
+	l.emu("POST", "/_emu/workspaces/"+*w.ProviderId+"/connect", nil, nil)                                            // so that it stays
+	l.pass(2 * time.Hour)
+	l.soon("Amazon has its own timeout again", func() bool { return l.amazons()["auto_stop_minutes"] == float64(180) }) // not money: minutes
 
 	// A larger bundle, once Amazon's wait is over.
-	l.clock.Advance(5 * time.Hour)
+	l.pass(5 * time.Hour)
 	rehearsed := l.ask("owner", "PATCH", "/workspaces/"+l.ws+"?dry_run=true", map[string]any{"bundle_type": "PERFORMANCE"}, 200, "")
 	if rehearsed.Change == nil || amount(t, rehearsed.Change.MonthlyFeeAfter) <= amount(t, rehearsed.Change.MonthlyFeeBefore) || l.show().Change != nil {
 		t.Fatalf("rehearsed %+v", rehearsed.Change)
