@@ -209,8 +209,9 @@ func (l life) total(rule price.HourRule, now time.Time) (sum money.USD) {
 	return sum
 }
 
-// bills are the emulator's own of a life, by month, each of its lines rounded to the micro-dollar.
-func (l life) bills(t *testing.T, dir string, rule price.HourRule, now time.Time) map[string]money.USD {
+// bills are the emulator's own of a life, by month, each of its lines rounded to the micro-dollar. Its lines are rounded to
+// the billionth already: one that comes to half a micro-dollar may have been a little less, which is how much is unsure.
+func (l life) bills(t *testing.T, dir string, rule price.HourRule, now time.Time) (sums, unsure map[string]money.USD) {
 	t.Helper()
 	type terms struct {
 		RunningMode string `json:"running_mode"`
@@ -268,7 +269,7 @@ func (l life) bills(t *testing.T, dir string, rule price.HourRule, now time.Time
 			t.Error(err)
 		}
 	}()
-	sums := map[string]money.USD{}
+	sums, unsure = map[string]money.USD{}, map[string]money.USD{}
 	for month := clock.StartOfMonth(l[0].from); month.Before(now); month = clock.StartOfNextMonth(month) {
 		name := month.Format("2006-01")
 		w := httptest.NewRecorder()
@@ -283,25 +284,22 @@ func (l life) bills(t *testing.T, dir string, rule price.HourRule, now time.Time
 			t.Fatalf("the bill of %s: %s (%v)", name, w.Body, err)
 		}
 		for _, line := range bill.Lines {
-			sums[name] += micros(t, line.Cost)
+			whole, fraction, _ := strings.Cut(line.Cost, ".")
+			digits := fraction + strings.Repeat("0", 9-len(fraction))
+			sum, err := money.Parse(whole + "." + digits[:6])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if digits[6] >= '5' {
+				sum++
+			}
+			if digits[6:] == "500" {
+				unsure[name]++
+			}
+			sums[name] += sum
 		}
 	}
-	return sums
-}
-
-// micros rounds an exact decimal of dollars to the micro-dollar.
-func micros(t *testing.T, text string) money.USD {
-	t.Helper()
-	whole, fraction, _ := strings.Cut(text, ".")
-	digits := fraction + strings.Repeat("0", 9-len(fraction))
-	sum, err := money.Parse(whole + "." + digits[:6])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if digits[6] >= '5' {
-		sum++
-	}
-	return sum
+	return sums, unsure
 }
 
 // Whatever becomes of a WorkSpace, and however its settlement is sliced, the ledger says at every moment what Amazon's
@@ -324,7 +322,8 @@ func TestTheLedgerIsTheBill(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		now := at("2026-01-01 00:00").Add(time.Duration(rapid.Int64Range(0, 365*86400e6).Draw(rt, "begin")) * time.Microsecond)
+		now := at("2026-01-28 00:00").AddDate(0, rapid.IntRange(0, 12).Draw(rt, "month"), 0).
+			Add(time.Duration(rapid.Int64Range(0, 4*86400e6).Draw(rt, "begin")) * time.Microsecond)
 		r.clock.Set(now)
 		is := spell{now, true, pgtest.Spec(modes.Draw(rt, "mode")), ""}
 		is.spec.ComputeType, is.spec.RootGiB, is.spec.UserGiB = computes.Draw(rt, "compute"), 80, 100
@@ -336,15 +335,16 @@ func TestTheLedgerIsTheBill(t *testing.T) {
 		do(func(ctx context.Context, tx *audit.Tx) error { return r.meter.Begin(ctx, tx, s) })
 		l := life{is}
 		for range rapid.IntRange(1, 16).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 5).Draw(rt, "how far") {
-			case 0:
+			hourly := is.runs && is.spec.RunningMode == price.AutoStop // each hour is a transaction's work
+			switch far := rapid.IntRange(0, 5).Draw(rt, "how far"); {
+			case far == 0:
 				now = now.Truncate(time.Hour).Add(time.Hour)
-			case 1:
+			case far == 1 && (!hourly || now.Day() > 25):
 				now = clock.StartOfNextMonth(now)
-			case 2:
+			case far == 2 && !hourly:
 				now = now.Add(time.Duration(rapid.Int64Range(1, 20*86400e6).Draw(rt, "by")) * time.Microsecond)
-			case 3:
-				now = now.Add(time.Duration(rapid.IntRange(1, 48).Draw(rt, "hours")) * time.Hour)
+			case far == 3:
+				now = now.Add(time.Duration(rapid.IntRange(1, 30).Draw(rt, "hours")) * time.Hour)
 			default:
 				now = now.Add(time.Duration(rapid.Int64Range(1, 3*3600e6).Draw(rt, "by")) * time.Microsecond)
 			}
@@ -409,11 +409,11 @@ func TestTheLedgerIsTheBill(t *testing.T) {
 		if rule == price.Second {
 			return
 		}
-		bills := l.bills(t, dir, rule, now.Add(time.Microsecond)) // what is due at this instant is in it
-		for month, sum := range bills {
+		sums, unsure := l.bills(t, dir, rule, now.Add(time.Microsecond)) // what is due at this instant is in it
+		for month, sum := range sums {
 			got := pgtest.Value[money.USD](t, r.DB, `
 				SELECT coalesce(sum(total_cost_micros), 0)::bigint FROM cost_records WHERE workspace_id = $1 AND to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM') = $2`, s.Workspace, month)
-			if got != sum {
+			if got > sum || got < sum-unsure[month] {
 				rt.Fatalf("%s: the ledger of %s is %s, the bill %s of\n%v", rule, month, got, sum, l)
 			}
 		}
