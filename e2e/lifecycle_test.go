@@ -163,7 +163,9 @@ func (l *life) until(what string, step time.Duration, so func(client.Workspace) 
 		}
 		l.pass(step)
 	}
-	l.t.Fatalf("not so: %s", what)
+	var seen struct{ Requests []map[string]any }
+	l.emu("GET", "/_emu/requests?op=ModifyWorkspaceProperties&limit=5", nil, &seen)
+	l.t.Fatalf("not so: %s %v %v", what, seen.Requests, l.amazons())
 	return ws
 }
 
@@ -278,8 +280,9 @@ func TestEverythingThatCanBeAskedOfAWorkSpace(t *testing.T) {
 	l.do("reboot", nil)
 	l.until("it reboots", 10*time.Second, is("REBOOTING"))
 	l.do("reboot", nil)
-	l.ask("owner", "POST", "/workspaces/"+l.ws+"/rebuild", map[string]any{"confirm": "something else"}, 422, "CONFIRMATION_REQUIRED")
+	l.ask("owner", "POST", "/workspaces/"+l.ws+"/rebuild", map[string]any{"confirm": l.ws}, 409, "STATE_CONFLICT")
 	l.until("it has rebooted", time.Minute, is("AVAILABLE"))
+	l.ask("owner", "POST", "/workspaces/"+l.ws+"/rebuild", map[string]any{"confirm": "something else"}, 422, "CONFIRMATION_REQUIRED")
 	l.happened("reboot:AVAILABLE:user", "observe:REBOOTING:user", "observe:AVAILABLE:provider")
 
 	// Amazon's waits are known beforehand, and what it never does.
@@ -315,8 +318,10 @@ func TestEverythingThatCanBeAskedOfAWorkSpace(t *testing.T) {
 	}
 	l.patch(map[string]any{"bundle_type": "PERFORMANCE"})
 	l.refused(map[string]any{"running_mode": "ALWAYS_ON"}, 409, "OPERATION_IN_PROGRESS")
-	changed := l.until("it is a PERFORMANCE", time.Minute, func(w client.Workspace) bool { return w.BundleType == "PERFORMANCE" && w.Change == nil })
-	l.happened("change_begun:AVAILABLE:user", "changed:AVAILABLE:user")
+	changed := l.until("it is a PERFORMANCE", time.Minute, func(w client.Workspace) bool {
+		return w.BundleType == "PERFORMANCE" && w.Change == nil && w.State == "AVAILABLE"
+	})
+	l.happened("change_begun:AVAILABLE:user", "changed:REBOOTING:user", "observe:AVAILABLE:provider")
 	l.refused(map[string]any{"bundle_type": "POWER"}, 409, "CHANGE_TOO_SOON")
 	if changed.RootVolumeGib == nil || *changed.RootVolumeGib != 80 {
 		t.Errorf("root volume %v", changed.RootVolumeGib)
@@ -345,7 +350,7 @@ func TestEverythingThatCanBeAskedOfAWorkSpace(t *testing.T) {
 	l.until("it is AUTO_STOP again", time.Minute, func(w client.Workspace) bool { return w.RunningMode == "AUTO_STOP" })
 
 	// Its schedule stops it, with a notice before.
-	at := l.clock.Now().Add(time.Hour).Truncate(time.Minute)
+	at := l.clock.Now().Add(30 * time.Minute).Truncate(time.Minute)
 	l.patch(map[string]any{"schedule": map[string]any{"timezone": "UTC", "entries": []any{map[string]any{"action": "stop", "at": at.Format("15:04"), "days": []string{"MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"}}}}})
 	l.until("it is stopped", time.Minute, is("STOPPED"))
 	l.happened("notice:AVAILABLE:schedule", "stop:AVAILABLE:schedule", "observe:STOPPING:schedule")
@@ -353,12 +358,120 @@ func TestEverythingThatCanBeAskedOfAWorkSpace(t *testing.T) {
 
 	// A lead may let it live longer than its blueprint says, its owner may not.
 	l.refused(map[string]any{"max_lifetime_days": 2000}, 422, "MAX_LIFETIME_INVALID")
-	l.ask("lynn", "PATCH", "/workspaces/"+l.ws, map[string]any{"max_lifetime_days": 2000}, 200, "")
+	l.ask("lead-backend", "PATCH", "/workspaces/"+l.ws, map[string]any{"max_lifetime_days": 2000}, 200, "")
 
-	// Who pays may change.
 	l.patch(map[string]any{"no_schedule": true})
 	l.ask("owner", "DELETE", "/workspaces/"+l.ws, nil, 202, "")
 	l.until("it is gone", time.Minute, is("TERMINATED"))
 	l.ask("owner", "POST", "/workspaces/"+l.ws+"/start", nil, 409, "STATE_CONFLICT")
 	l.happened("terminate:STOPPED:user", "observe:TERMINATED:user")
+}
+
+const day = 24 * time.Hour
+
+// TestWhatHappensByItself lets a WorkSpace be forgotten, kept alive, and come to the end of its lifetime, with a pause in
+// between, and another be idle that Amazon's timer misses.
+func TestWhatHappensByItself(t *testing.T) {
+	l := newLife(t)
+	l.launch(map[string]any{"blueprint": "go-dev", "running_mode": "AUTO_STOP", "auto_stop_timeout_minutes": 60, "max_lifetime_days": 90})
+	ours := *l.show().ProviderId
+
+	// Nobody comes: Amazon stops it, and after thirty days it is flagged. Being kept alive keeps it from its end.
+	w := l.until("Amazon has stopped it", 5*time.Minute, is("STOPPED"))
+	l.happened("observe:STOPPED:provider")
+	stopped := w.UpdatedAt
+	l.patch(map[string]any{"keep_alive": true})
+	w = l.until("it is flagged", day/4, func(w client.Workspace) bool { return w.StaleAt != nil })
+	if after := w.StaleAt.Sub(stopped); after < 30*day-time.Hour || after > 30*day+day/4+time.Hour {
+		t.Errorf("flagged after %s", after)
+	}
+	for range 10 {
+		l.pass(day)
+	}
+	if w = l.show(); w.State != "STOPPED" {
+		t.Fatalf("kept alive, it is %s", w.State)
+	}
+
+	// Somebody uses it: it is not forgotten any more.
+	l.emu("POST", "/_emu/workspaces/"+ours+"/connect", nil, nil)
+	l.pass(10 * time.Minute)
+	l.emu("POST", "/_emu/workspaces/"+ours+"/disconnect", nil, nil)
+	w = l.until("it is known to have been used", 10*time.Minute, func(w client.Workspace) bool { return w.StaleAt == nil })
+	l.happened("flag:STOPPED:stale", "used:AVAILABLE:stale")
+	l.patch(map[string]any{"keep_alive": false})
+	l.until("it is stopped again", 10*time.Minute, is("STOPPED"))
+
+	// All terminations are paused while its lifetime ends. Then the last notice comes first.
+	l.ask("admin", "POST", "/policies/terminations/pause", map[string]any{"reason": "the audit"}, 200, "")
+	l.ask("owner", "POST", "/policies/terminations/resume", nil, 403, "FORBIDDEN")
+	for l.clock.Now().Before(w.CreatedAt.Add(91 * day)) {
+		l.pass(day)
+	}
+	w = l.show()
+	if w.State != "STOPPED" || w.Upcoming == nil || (*w.Upcoming)[0].Paused == nil || *(*w.Upcoming)[0].Paused != "the audit" {
+		t.Fatalf("paused, it is %s, upcoming %+v", w.State, w.Upcoming)
+	}
+	l.ask("admin", "POST", "/policies/terminations/resume", nil, 200, "")
+	l.pass(10 * time.Minute)
+	if w = l.show(); w.Desired == "TERMINATED" {
+		t.Fatal("it ends without its last notice")
+	}
+	l.happened("notice:STOPPED:lifetime")
+	l.until("it is ended", 10*time.Minute, is("TERMINATED"))
+	l.happened("notice:STOPPED:lifetime", "terminate:STOPPED:lifetime", "observe:TERMINATED:lifetime")
+}
+
+// TestAForgottenWorkSpaceEnds lets one be forgotten to its end, with its notices.
+func TestAForgottenWorkSpaceEnds(t *testing.T) {
+	l := newLife(t)
+	l.launch(map[string]any{"blueprint": "go-dev", "running_mode": "AUTO_STOP", "auto_stop_timeout_minutes": 60})
+	l.until("Amazon has stopped it", 5*time.Minute, is("STOPPED"))
+	w := l.until("it is flagged", day/4, func(w client.Workspace) bool { return w.StaleAt != nil })
+	if u := *w.Upcoming; u[0].Policy != "stale" || u[0].At == nil || !u[0].At.Equal(w.StaleAt.Add(7*day)) {
+		t.Errorf("upcoming %+v", u)
+	}
+	l.until("it is ended", day/4, is("TERMINATED"))
+	l.happened("flag:STOPPED:stale", "notice:STOPPED:stale", "terminate:STOPPED:stale", "observe:TERMINATED:stale")
+}
+
+// TestAnAdminAdoptsAWorkSpace takes over one that somebody made by hand, and one that is in the place of a request.
+func TestAnAdminAdoptsAWorkSpace(t *testing.T) {
+	l := newLife(t)
+	theirs := func(user string) string {
+		var made struct {
+			ID string `json:"id"`
+		}
+		l.emu("POST", "/_emu/workspaces", map[string]any{"user": user, "directory": rigDirectory, "running_mode": "AUTO_STOP", "auto_stop_minutes": 60}, &made)
+		return made.ID
+	}
+	byHand := theirs("ada")
+	l.pass(30 * time.Minute)
+	adopt := map[string]any{"provider_id": byHand, "region": rigRegion, "blueprint": "go-dev"}
+	l.ask("owner", "POST", "/workspaces/adopt", adopt, 403, "FORBIDDEN")
+	l.ask("admin", "POST", "/workspaces/adopt", map[string]any{"provider_id": "ws-000000000", "region": rigRegion, "blueprint": "go-dev"}, 404, "PROVIDER_WORKSPACE_NOT_FOUND")
+	w := l.ask("admin", "POST", "/workspaces/adopt", adopt, 202, "")
+	l.tokens["owner"], l.ws = l.tokens["ada"], w.Id
+	l.soon("it is ours", func() bool {
+		tags, _ := l.amazons()["tags"].(map[string]any)
+		return l.show().State == "AVAILABLE" && tags["forge:workspace-id"] == w.Id
+	})
+	if got := l.show(); got.UserName != "ada" || amount(t, got.CostToDate) == 0 {
+		t.Errorf("adopted: %+v", got)
+	}
+	l.ask("admin", "POST", "/workspaces/adopt", adopt, 409, "WORKSPACE_MARKED")
+
+	inTheWay := theirs("grace")
+	l.pass(30 * time.Minute)
+	l.tokens["owner"] = l.tokens["grace"]
+	c, err := client.NewClientWithResponses(l.url, client.WithRequestEditorFn(bearer(l.tokens["grace"])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.ws = launch(t, c, client.WorkspaceCreate{Blueprint: "go-dev"}).Id
+	l.until("its place is taken", time.Minute, is("CONFLICT"))
+	l.ask("admin", "POST", "/workspaces/adopt", map[string]any{"provider_id": inTheWay, "region": rigRegion}, 202, "")
+	w = l.until("it has what was in its place", 10*time.Second, is("AVAILABLE"))
+	if w.ProviderId == nil || *w.ProviderId != inTheWay {
+		t.Errorf("it has %v, not %s", w.ProviderId, inTheWay)
+	}
 }
