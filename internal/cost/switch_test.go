@@ -317,8 +317,12 @@ func TestWhatAChangeCostsIsWhatItDoes(t *testing.T) {
 		compute, mode string
 		paid          bool
 	}{
-		{"PERFORMANCE", price.AutoStop, false}, {"STANDARD", price.AlwaysOn, true}, {"STANDARD", price.AutoStop, true},
-		{"POWER", price.AutoStop, true}, {"POWER", price.AlwaysOn, true}, {"VALUE", price.AutoStop, true},
+		{"PERFORMANCE", price.AutoStop, false},
+		{"STANDARD", price.AlwaysOn, true},
+		{"STANDARD", price.AutoStop, true},
+		{"POWER", price.AutoStop, true},
+		{"POWER", price.AlwaysOn, true},
+		{"VALUE", price.AutoStop, true},
 	} {
 		r.clock.Set(at(fmt.Sprintf("2026-11-%02d 00:00", 3*i+4)))
 		from := s.Spec
