@@ -29,6 +29,8 @@ type Subject struct {
 	Payer      budget.Payer
 	CostCentre string
 	Spec       price.Spec
+	// Since is when the cloud made it: its first month is owed from then on: Amazon prorates it from the creation. Zero is now.
+	Since time.Time
 }
 
 // Meter opens, settles and closes usage, and charges it to the budgets.
@@ -92,7 +94,11 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 		return err
 	}
 	if !past.open(fixedMonth) {
-		if err := m.sell(ctx, tx, s, rates, tx.Now, nil); err != nil {
+		from := tx.Now
+		if first := past.find(fixedMonth, func(*meter) bool { return true }) == nil; first && !s.Since.IsZero() && s.Since.Before(from) {
+			from = s.Since
+		}
+		if err := m.sell(ctx, tx, s, rates, from, nil); err != nil {
 			return err
 		}
 	}

@@ -229,13 +229,13 @@ func (u *update) project(ctx context.Context, p Patch) error {
 	if w.payer() == before && w.CostCentre == was {
 		return nil
 	}
-	if err := u.Budgets.Move(ctx, u.tx, w.ID, w.payer()); err != nil {
-		return err
-	}
 	if w.AvailableAt != nil {
 		if err := u.Meter.Switch(ctx, u.tx, w.subject(), w.State.Runs()); err != nil {
 			return err
 		}
+	}
+	if err := u.Budgets.Move(ctx, u.tx, w.ID, w.payer()); err != nil {
+		return err
 	}
 	u.note("project_id", string(before.Project), string(w.payer().Project))
 	return nil
@@ -482,7 +482,11 @@ func (w *WorkSpace) wantedSpec() price.Spec {
 }
 
 func (w *WorkSpace) subject() cost.Subject {
-	return cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}
+	s := cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}
+	if w.AcceptedAt != nil {
+		s.Since = *w.AcceptedAt
+	}
+	return s
 }
 
 // ChangeCost is what the change that is under way, or asked for, costs.
