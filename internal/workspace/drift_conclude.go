@@ -472,6 +472,49 @@ func open(ctx context.Context, tx *audit.Tx, found []*Finding) error {
 	return notify.EnqueueAdmins(ctx, tx, notify.Message{Key: "drift.found:" + first, Kind: "drift.found", Payload: map[string]any{"findings": told}})
 }
 
+// noteDrift writes down what somebody did outside of Forge and the row now follows: the reconciler sees most of it before a
+// sweep does. Such a finding is over as it is made.
+func noteDrift(ctx context.Context, tx *audit.Tx, was, is *WorkSpace, reason string) error {
+	var found []*Finding
+	add := func(kind DriftKind, resolution string, details map[string]any) {
+		found = append(found, &Finding{
+			ID: "drift_" + id.Unique(), Region: was.Region, DirectoryID: was.DirectoryID, ProviderID: deref(was.ProviderID), WorkspaceID: &was.ID, Kind: kind,
+			FirstSeenAt: tx.Now, LastSeenAt: tx.Now, Resolution: resolution, Details: details,
+		})
+	}
+	switch {
+	case reason == reasonGone:
+		add(TerminatedOutside, "confirmed", map[string]any{"state": string(was.State)})
+	case reason == "drift":
+		for property, change := range was.compare(is) {
+			kind := map[string]DriftKind{changeBundle: SizeChanged, changeMode: ModeChanged, changeRoot: VolumesChanged, changeUser: VolumesChanged}[property]
+			details, ok := change.(map[string]any)
+			if !ok || slices.ContainsFunc(found, func(f *Finding) bool { return f.Kind == kind }) {
+				continue
+			}
+			add(kind, "adopted", details)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	if reason == "drift" {
+		book, err := cost.BookAt(ctx, tx, tx.Now)
+		if err != nil {
+			return err
+		}
+		// The meters have been switched, so both have their prices.
+		if c, err := book.ChangeCost(was.spec(), is.spec(), tx.Now); err == nil {
+			more := c.MonthlyAfter - c.MonthlyBefore
+			found[0].MonthlyMicros = &more
+		}
+	}
+	if err := open(ctx, tx, found); err != nil {
+		return err
+	}
+	return resolve(ctx, tx, found)
+}
+
 func resolve(ctx context.Context, tx *audit.Tx, over []*Finding) error {
 	for _, f := range over {
 		if _, err := tx.Exec(ctx, `UPDATE drift_findings SET resolved_at = $2, resolution = $3 WHERE id = $1 AND resolved_at IS NULL`, f.ID, tx.Now, f.Resolution); err != nil {
