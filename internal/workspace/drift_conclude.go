@@ -451,16 +451,21 @@ func open(ctx context.Context, tx *audit.Tx, found []*Finding) error {
 	var told []any
 	first := ""
 	for _, f := range found {
+		var isNew bool
 		if err := tx.QueryRow(ctx, `
 			INSERT INTO drift_findings (id, region, directory_id, provider_id, workspace_id, kind, first_seen_at, last_seen_at, monthly_micros, details)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (region, provider_id, kind) WHERE resolved_at IS NULL DO UPDATE
 			SET workspace_id = EXCLUDED.workspace_id, last_seen_at = EXCLUDED.last_seen_at, monthly_micros = EXCLUDED.monthly_micros, details = EXCLUDED.details
-			RETURNING id`,
-			f.ID, f.Region, f.DirectoryID, f.ProviderID, f.WorkspaceID, f.Kind, f.FirstSeenAt, f.LastSeenAt, f.MonthlyMicros, f.Details).Scan(&f.ID); err != nil {
+			RETURNING id, xmax = 0`,
+			f.ID, f.Region, f.DirectoryID, f.ProviderID, f.WorkspaceID, f.Kind, f.FirstSeenAt, f.LastSeenAt, f.MonthlyMicros, f.Details).Scan(&f.ID, &isNew); err != nil {
 			return err
 		}
-		tx.Record(f.event("drift.found"))
+		action := "drift.found"
+		if !isNew {
+			action = "drift.changed"
+		}
+		tx.Record(f.event(action))
 		if f.Kind.told() {
 			first = cmp.Or(first, f.ID)
 			told = append(told, map[string]any{"id": f.ID, "kind": string(f.Kind), "region": f.Region, "directory_id": f.DirectoryID, "provider_id": f.ProviderID})
