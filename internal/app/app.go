@@ -165,7 +165,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	}, []string{"region", "for"})
 	reg.MustRegister(calls, steps, waits, awsCollector{f})
 
-	f.Budgets = &budget.Book{Spent: cost.Spent}
+	f.Budgets = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}
 	meter := &cost.Meter{Budgets: f.Budgets}
 	limiter := &desktop.Shared{
 		DB: pool, Account: cfg.AWSAccount, PerSecond: cfg.AWSRate, Burst: desktop.BurstAt(cfg.AWSRate),

@@ -83,10 +83,26 @@ type Payer struct {
 	Project id.Project // may be empty
 }
 
+// touches reports whether a budget of the scope is one of the payer's.
+func (p Payer) touches(s Scope, scopeID string) bool {
+	switch s {
+	case Organisation:
+		return true
+	case Team:
+		return scopeID == string(p.Team)
+	case Project:
+		return scopeID == string(p.Project)
+	case User:
+	}
+	return scopeID == string(p.User)
+}
+
 // Book is the budgets. Spent answers what was settled for a scope in a span of time, for a budget that begins in the
-// middle of its first period.
+// middle of its first period. PaidUntil answers how long the running time that a WorkSpace has open may go on until it has
+// cost lease more than is settled; false if none is open, or it costs nothing.
 type Book struct {
-	Spent func(ctx context.Context, q postgres.Querier, s Scope, scopeID string, from, to time.Time) (money.USD, error)
+	Spent     func(ctx context.Context, q postgres.Querier, s Scope, scopeID string, from, to time.Time) (money.USD, error)
+	PaidUntil func(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lease money.USD) (until time.Time, runs bool, err error)
 }
 
 // Effect is what a request would do, or did, to one budget.
@@ -171,10 +187,23 @@ func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers .
 	return b.balances(ctx, tx, ids, month)
 }
 
-// Lock locks every budget that the payers touch until the transaction ends. Who is going to make movements for several
-// payers calls it first: each movement locks its own payer's, and two changes that came by them in turn would deadlock.
-func (b *Book) Lock(ctx context.Context, tx *audit.Tx, payers ...Payer) error {
-	_, err := b.lock(ctx, tx, present, payers...)
+// Lock locks the WorkSpaces' holds, and then every budget that their holders and the payers touch, until the transaction
+// ends. Who is going to make movements for several WorkSpaces or payers calls it first: each movement locks its own, and two
+// changes that came by them in turn would deadlock.
+func (b *Book) Lock(ctx context.Context, tx *audit.Tx, workspaces []id.WorkSpace, payers ...Payer) error {
+	holds, err := postgres.Many[hold](ctx, tx, `
+		SELECT`+holdColumns+`
+		FROM budget_holds
+		WHERE workspace_id = ANY($1)
+		ORDER BY workspace_id
+		FOR UPDATE`, workspaces)
+	if err != nil {
+		return err
+	}
+	for _, h := range holds {
+		payers = append(payers, h.payer())
+	}
+	_, err = b.lock(ctx, tx, present, payers...)
 	return err
 }
 

@@ -21,7 +21,11 @@ type hold struct {
 	LeaseMicros       money.USD
 	LeaseTargetMicros money.USD
 	RenewalRefusedAt  *time.Time
+	StopAt            *time.Time
 }
+
+const holdColumns = `
+	workspace_id, user_id, team_id, project_id, fixed_micros, lease_micros, lease_target_micros, renewal_refused_at, stop_at`
 
 func (h hold) payer() Payer {
 	p := Payer{User: h.UserID, Team: h.TeamID}
@@ -77,14 +81,22 @@ func (b *Book) allowedWithout(ctx context.Context, q postgres.Querier) error {
 	return nil
 }
 
+// lacking are the enforced balances that cannot take an amount.
+func lacking(balances []*balance, amount money.USD) []*balance {
+	var out []*balance
+	for _, b := range balances {
+		if b.Enforcement != Warn && b.available() < amount {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
 // room refuses an amount that any of the enforced balances cannot take.
 func room(balances []*balance, amount money.USD) error {
 	var short []map[string]any
 	var worst *balance
-	for _, b := range balances {
-		if b.Enforcement == Warn || b.available() >= amount {
-			continue
-		}
+	for _, b := range lacking(balances, amount) {
 		if worst == nil || b.available() < worst.available() {
 			worst = b
 		}
@@ -106,19 +118,20 @@ func room(balances []*balance, amount money.USD) error {
 // Part is which part of a hold a charge uses up.
 type Part int
 
-// The parts of a hold.
+// The parts of a hold. A Correction of what was charged uses up none.
 const (
 	Fixed Part = iota
 	Lease
+	Correction
 )
 
 // Charge converts what was held into what was spent: amount, for use that began in the month. It is never refused; what
-// lies beyond the limit is overrun with the reason.
+// lies beyond the limit is overrun with the reason. A correction may be negative.
 func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer, part Part, month time.Time, amount money.USD, reason string) error {
-	if amount == 0 && part == Lease {
+	if amount == 0 && part != Fixed {
 		return nil
 	}
-	h, err := b.holdOf(ctx, tx, ws)
+	h, err := b.lockHold(ctx, tx, ws)
 	if err != nil && !isNone(err) {
 		return err
 	}
@@ -130,13 +143,14 @@ func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Paye
 	if _, err := b.lock(ctx, tx, present, p, holder); err != nil {
 		return err
 	}
-	if h, err = b.holdOf(ctx, tx, ws); err != nil && !isNone(err) {
-		return err
-	}
 	// A fee that posts ends the reservation for it, whatever it came to; running time uses up its lease bit by bit.
-	used := h.FixedMicros
-	if part == Lease {
+	var used money.USD
+	switch part {
+	case Fixed:
+		used = h.FixedMicros
+	case Lease:
 		used = min(amount, h.LeaseMicros)
+	case Correction:
 	}
 	if used > 0 {
 		if err := b.shrink(ctx, tx, h, part, used); err != nil {
@@ -179,44 +193,47 @@ func (b *Book) each(ctx context.Context, tx *audit.Tx, month time.Time, p Payer,
 
 // Renew fills a WorkSpace's lease up again. It returns ErrExceeded, with nothing changed, when a budget has no room.
 func (b *Book) Renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-	h, err := b.holdOf(ctx, tx, ws)
+	_, _, err := b.renew(ctx, tx, ws)
+	return err
+}
+
+// renew is Renew; refused with ErrExceeded, it tells the hold and the budgets that lack room.
+func (b *Book) renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) (h hold, short []*balance, err error) {
+	h, err = b.lockHold(ctx, tx, ws)
 	if isNone(err) {
-		return nil
+		return h, nil, nil
 	}
 	if err != nil {
-		return err
+		return h, nil, err
 	}
 	balances, err := b.lock(ctx, tx, present, h.payer())
 	if err != nil {
-		return err
-	}
-	if h, err = b.holdOf(ctx, tx, ws); err != nil {
-		return err
+		return h, nil, err
 	}
 	need := h.LeaseTargetMicros - h.LeaseMicros
 	if need <= 0 {
-		return nil
+		return h, nil, nil
 	}
 	if err := room(balances, need); err != nil {
-		return err
+		return h, lacking(balances, need), err
 	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE budget_holds
-		SET lease_micros = lease_target_micros, renewal_refused_at = NULL
+		SET lease_micros = lease_target_micros, renewal_refused_at = NULL, stop_at = NULL
 		WHERE workspace_id = $1`, ws); err != nil {
-		return err
+		return h, nil, err
 	}
-	return b.each(ctx, tx, present, h.payer(), movement{kind: "renew", workspace: ws, held: need})
+	return h, nil, b.each(ctx, tx, present, h.payer(), movement{kind: "renew", workspace: ws, held: need})
 }
 
-// RenewOrTell is Renew for a WorkSpace that runs on: a refusal is noted and told, and the WorkSpace goes on.
+// RenewOrTell is Renew for a WorkSpace that runs on: a refusal is noted and told, and the WorkSpace goes on. If a budget
+// that refuses is one that stops what runs, it is due to be stopped at the end of the lease that is paid.
 func (b *Book) RenewOrTell(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-	err := b.Renew(ctx, tx, ws)
+	h, short, err := b.renew(ctx, tx, ws)
 	if !isExceeded(err) {
 		return err
 	}
-	h, err := b.holdOf(ctx, tx, ws)
-	if err != nil || h.RenewalRefusedAt != nil {
+	if err := b.stopWhenPaid(ctx, tx, h, short); err != nil || h.RenewalRefusedAt != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `UPDATE budget_holds SET renewal_refused_at = $2 WHERE workspace_id = $1`, ws, tx.Now); err != nil {
@@ -231,7 +248,7 @@ func (b *Book) RenewOrTell(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) e
 
 // Release gives back everything that a WorkSpace still holds. Releasing twice is no error.
 func (b *Book) Release(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, reason string) error {
-	h, err := b.holdOf(ctx, tx, ws)
+	h, err := b.lockHold(ctx, tx, ws)
 	if isNone(err) {
 		return nil
 	}
@@ -239,9 +256,6 @@ func (b *Book) Release(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, reaso
 		return err
 	}
 	if _, err := b.lock(ctx, tx, present, h.payer()); err != nil {
-		return err
-	}
-	if h, err = b.holdOf(ctx, tx, ws); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM budget_holds WHERE workspace_id = $1`, ws); err != nil {
@@ -254,9 +268,12 @@ func (b *Book) Release(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, reaso
 	return b.each(ctx, tx, present, h.payer(), movement{kind: "release", workspace: ws, held: -rest, reason: reason})
 }
 
-func (b *Book) holdOf(ctx context.Context, q postgres.Querier, ws id.WorkSpace) (hold, error) {
-	return postgres.One[hold](ctx, q, `
-		SELECT workspace_id, user_id, team_id, project_id, fixed_micros, lease_micros, lease_target_micros, renewal_refused_at
+// lockHold reads a WorkSpace's hold and locks it until the transaction ends, so that nobody moves it meanwhile to another
+// payer. Holds are locked before budgets.
+func (b *Book) lockHold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) (hold, error) {
+	return postgres.One[hold](ctx, tx, `
+		SELECT`+holdColumns+`
 		FROM budget_holds
-		WHERE workspace_id = $1`, ws)
+		WHERE workspace_id = $1
+		FOR UPDATE`, ws)
 }

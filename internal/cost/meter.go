@@ -20,9 +20,10 @@ import (
 const (
 	fixedMonth = "fixed_month"
 	running    = "running"
+	storage    = "storage" // the monthly fee for volumes beyond the bundle's; it comes and goes with the fixed one
 )
 
-// Subject is the WorkSpace that a meter is about, as it is when the meter opens.
+// Subject is the WorkSpace that a meter is about, as it is when the meter opens or is switched.
 type Subject struct {
 	Workspace  id.WorkSpace
 	Payer      budget.Payer
@@ -35,7 +36,8 @@ type Meter struct {
 	Budgets *budget.Book
 }
 
-// usage is one fact: something ran, or a monthly fee applies, from OpenedAt on.
+// usage is one fact: something ran, or a monthly fee applies, from OpenedAt on. Both may be in the future: running time that
+// is paid for until then, a fee that is sold until the month ends and the one that follows it.
 type usage struct {
 	ID            id.Usage
 	WorkspaceID   id.WorkSpace
@@ -74,7 +76,8 @@ func (u *usage) total(t time.Time) money.USD {
 }
 
 // Begin opens the meters of a WorkSpace that has come to run: the fixed fee, which posts at once prorated to the rest of
-// the month, and for AUTO_STOP the running time. Meters that are open stay as they are.
+// the month, with that for its volumes, and for AUTO_STOP the running time, from when it is not paid for already. Meters
+// that are open stay as they are.
 func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 	book, err := BookAt(ctx, tx, tx.Now)
 	if err != nil {
@@ -84,38 +87,86 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 	if err != nil {
 		return err
 	}
-	fee, err := m.open(ctx, tx, s, fixedMonth, rates.Month, rates.Rule)
+	past, err := m.lock(ctx, tx, s)
 	if err != nil {
 		return err
 	}
-	if fee != nil {
-		if err := m.settle(ctx, tx, fee, tx.Now); err != nil {
+	if !past.open(fixedMonth) {
+		if err := m.sell(ctx, tx, s, rates, tx.Now, nil); err != nil {
 			return err
 		}
 	}
-	if rates.Hour == nil {
+	if rates.Hour == nil || past.open(running) {
 		return nil
 	}
-	_, err = m.open(ctx, tx, s, running, *rates.Hour, rates.Rule)
+	_, err = m.open(ctx, tx, s, running, *rates.Hour, rates.Rule, past.unpaidFrom(tx.Now, rates.Rule), nil)
 	return err
 }
 
-// open inserts an open usage; nil when one of the kind is open already.
-func (m *Meter) open(ctx context.Context, tx *audit.Tx, s Subject, kind string, p price.Price, rule price.HourRule) (*usage, error) {
-	due := tx.Now
-	if kind == running {
-		due = nextHour(tx.Now)
+// open inserts a usage, which closes at the end if one is given.
+func (m *Meter) open(ctx context.Context, tx *audit.Tx, s Subject, kind string, p price.Price, rule price.HourRule, from time.Time, end *time.Time) (*usage, error) {
+	due := &from
+	switch {
+	case end != nil:
+		due = nil
+	case kind == running:
+		hour := nextHour(from)
+		due = &hour
 	}
 	u, err := postgres.One[usage](ctx, tx, `
-		INSERT INTO usage (id, workspace_id, kind, opened_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre, settled_until, due_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, nullif($10, ''), $11, $4, $12)
-		ON CONFLICT (workspace_id, kind) WHERE closed_at IS NULL DO NOTHING
+		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre, settled_until, due_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), $12, $4, $13)
 		RETURNING`+usageColumns,
-		id.New[id.Usage](), s.Workspace, kind, tx.Now, p.ID, p.Amount, rule, s.Payer.User, s.Payer.Team, s.Payer.Project, s.CostCentre, due)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
+		id.New[id.Usage](), s.Workspace, kind, from, end, p.ID, p.Amount, rule, s.Payer.User, s.Payer.Team, s.Payer.Project, s.CostCentre, due)
 	return &u, err
+}
+
+// sell opens the monthly fees from an instant on. Those of a month that has begun post at once.
+func (m *Meter) sell(ctx context.Context, tx *audit.Tx, s Subject, r price.Rates, from time.Time, end *time.Time) error {
+	month, err := m.open(ctx, tx, s, fixedMonth, r.Month, r.Rule, from, end)
+	if err != nil {
+		return err
+	}
+	var extra *usage
+	if r.Storage != nil {
+		if extra, err = m.open(ctx, tx, s, storage, *r.Storage, r.Rule, from, end); err != nil {
+			return err
+		}
+	}
+	if from.After(tx.Now) && end == nil && from.Equal(clock.StartOfMonth(from)) {
+		return nil // it is due then
+	}
+	until := clock.StartOfNextMonth(from)
+	forMonth, forStorage := price.FeeParts(r.Month.Amount, r.Fee()-r.Month.Amount, from, until)
+	if err := m.post(ctx, tx, month, until, forMonth); err != nil || extra == nil {
+		return err
+	}
+	return m.post(ctx, tx, extra, until, forStorage)
+}
+
+// post records a fee until the end of its month.
+func (m *Meter) post(ctx context.Context, tx *audit.Tx, u *usage, until time.Time, amount money.USD) error {
+	if err := m.record(ctx, tx, u, until, amount); err != nil {
+		return err
+	}
+	return m.save(ctx, tx, u)
+}
+
+// save writes down how far a usage is settled, when it closed, and when it is due again.
+func (m *Meter) save(ctx context.Context, tx *audit.Tx, u *usage) error {
+	var due *time.Time
+	if u.ClosedAt == nil {
+		due = &u.SettledUntil
+		if u.Kind == running {
+			hour := nextHour(u.SettledUntil)
+			due = &hour
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE usage
+		SET closed_at = $2, settled_until = $3, settled_micros = $4, due_at = $5
+		WHERE id = $1`, u.ID, u.ClosedAt, u.SettledUntil, u.SettledMicros, due)
+	return err
 }
 
 func nextHour(t time.Time) time.Time { return t.Truncate(time.Hour).Add(time.Hour) }
@@ -123,97 +174,87 @@ func nextHour(t time.Time) time.Time { return t.Truncate(time.Hour).Add(time.Hou
 // Pause closes the running-time meter: the WorkSpace no longer runs. What it ran is settled and charged here, in the
 // same transaction, so that no charge can come after.
 func (m *Meter) Pause(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-	return m.close(ctx, tx, ws, running, tx.Now)
-}
-
-// End closes every meter of a WorkSpace that is gone, at the instant it was last known to be there. What was settled and
-// charged beyond that stays.
-func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, last time.Time) error {
-	// All of them are locked before any budget is: the order in which everything here takes its locks.
-	if _, err := tx.Exec(ctx, `SELECT FROM usage WHERE workspace_id = $1 AND closed_at IS NULL ORDER BY id FOR UPDATE`, ws); err != nil {
-		return err
-	}
-	if err := m.close(ctx, tx, ws, running, last); err != nil {
-		return err
-	}
-	return m.close(ctx, tx, ws, fixedMonth, last)
-}
-
-func (m *Meter) close(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, kind string, end time.Time) error {
 	u, err := postgres.One[usage](ctx, tx, `
 		SELECT`+usageColumns+`
 		FROM usage
 		WHERE workspace_id = $1 AND kind = $2 AND closed_at IS NULL
-		FOR UPDATE`, ws, kind)
+		FOR UPDATE`, ws, running)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	// A clock that is behind the opener's must not close before the opening, nor running time before what is settled; a
-	// month's fee is settled to the month's end.
-	least := u.OpenedAt
-	if kind == running {
-		least = u.SettledUntil
-	}
-	if end.Before(least) {
-		end = least
-	}
-	if kind == running {
-		if err := m.slices(ctx, tx, &u, end); err != nil {
-			return err
-		}
-		if end.After(u.SettledUntil) {
-			if err := m.slice(ctx, tx, &u, end); err != nil {
-				return err
-			}
-		}
-	} else if err := m.fees(ctx, tx, &u, end); err != nil {
+	return m.close(ctx, tx, &u, tx.Now)
+}
+
+// End closes every meter of a WorkSpace that is gone, at the instant it was last known to be there. What was settled and
+// charged beyond that stays.
+func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, last time.Time) error {
+	past, err := m.lock(ctx, tx, Subject{Workspace: ws})
+	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `
-		UPDATE usage
-		SET closed_at = $2, settled_until = $3, settled_micros = $4, due_at = NULL
-		WHERE id = $1`, u.ID, end, u.SettledUntil, u.SettledMicros)
-	return err
-}
-
-// settle brings one open usage up to now and says when it is due again.
-func (m *Meter) settle(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
-	var due time.Time
-	if u.Kind == fixedMonth {
-		if err := m.fees(ctx, tx, u, now); err != nil {
-			return err
+	for i := range past {
+		if past[i].ClosedAt != nil {
+			continue
 		}
-		due = u.SettledUntil
-	} else {
-		if err := m.slices(ctx, tx, u, now); err != nil {
-			return err
-		}
-		due = nextHour(u.SettledUntil)
-	}
-	_, err := tx.Exec(ctx, `
-		UPDATE usage
-		SET settled_until = $2, settled_micros = $3, due_at = $4
-		WHERE id = $1`, u.ID, u.SettledUntil, u.SettledMicros, due)
-	return err
-}
-
-// fees posts the fees of the months that have begun by now: one that ends in a month owes its fee, whoever settles first.
-func (m *Meter) fees(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
-	for !u.SettledUntil.After(now) {
-		if err := m.postFee(ctx, tx, u); err != nil {
+		if err := m.close(ctx, tx, &past[i].usage, last); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// postFee posts one month's fixed fee: prorated in the month of the opening, whole at the first of every later one.
-func (m *Meter) postFee(ctx context.Context, tx *audit.Tx, u *usage) error {
-	amount := price.MonthShare(u.RateMicros, u.SettledUntil)
-	return m.record(ctx, tx, u, clock.StartOfNextMonth(u.SettledUntil), amount, budget.Fixed, "monthly fee")
+// close closes an open usage. What did not begin before the end costs nothing.
+func (m *Meter) close(ctx context.Context, tx *audit.Tx, u *usage, end time.Time) error {
+	if u.Kind == running {
+		// Neither before its opening, which may be by a clock that is ahead, nor before what is settled.
+		if end.Before(u.SettledUntil) {
+			end = u.SettledUntil
+		}
+		if err := m.slices(ctx, tx, u, end); err != nil {
+			return err
+		}
+		if end.After(u.SettledUntil) {
+			if err := m.slice(ctx, tx, u, end); err != nil {
+				return err
+			}
+		}
+	} else {
+		if err := m.fees(ctx, tx, u, end); err != nil {
+			return err
+		}
+		if end.Before(u.OpenedAt) { // what is settled may go to the month's end
+			end = u.OpenedAt
+		}
+	}
+	u.ClosedAt = &end
+	return m.save(ctx, tx, u)
+}
+
+// settle brings one open usage up to now.
+func (m *Meter) settle(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
+	step := m.fees
+	if u.Kind == running {
+		step = m.slices
+	}
+	if err := step(ctx, tx, u, now); err != nil {
+		return err
+	}
+	return m.save(ctx, tx, u)
+}
+
+// fees posts the fees of the months that have begun by now: one that ends in a month owes its fee, whoever settles first.
+func (m *Meter) fees(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
+	for !u.SettledUntil.After(now) {
+		// Whole: the first month posts when the fee is sold, and every later one begins on its first.
+		amount := price.MonthShare(u.RateMicros, u.SettledUntil)
+		if err := m.record(ctx, tx, u, clock.StartOfNextMonth(u.SettledUntil), amount); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // slices settles the whole hours up to now; months begin on an hour, so no slice crosses one.
@@ -227,23 +268,43 @@ func (m *Meter) slices(ctx context.Context, tx *audit.Tx, u *usage, now time.Tim
 }
 
 func (m *Meter) slice(ctx context.Context, tx *audit.Tx, u *usage, end time.Time) error {
-	return m.record(ctx, tx, u, end, u.total(end)-u.SettledMicros, budget.Lease, "running time")
+	return m.record(ctx, tx, u, end, u.total(end)-u.SettledMicros)
 }
 
-// record charges a slice and then writes it: in this order, because a budget whose month the charge opens begins with
-// the records that are there.
-func (m *Meter) record(ctx context.Context, tx *audit.Tx, u *usage, end time.Time, amount money.USD, part budget.Part, reason string) error {
-	if err := m.Budgets.Charge(ctx, tx, u.WorkspaceID, u.payer(), part, clock.StartOfMonth(u.SettledUntil), amount, reason); err != nil {
+// record settles a usage until the end: it charges the amount and then writes it down, in this order, because a budget
+// whose month the charge opens begins with the records that are there.
+func (m *Meter) record(ctx context.Context, tx *audit.Tx, u *usage, end time.Time, amount money.USD) error {
+	part, reason := budget.Fixed, "monthly fee"
+	switch u.Kind {
+	case running:
+		part, reason = budget.Lease, "running time"
+	case storage:
+		reason = "monthly fee for volumes"
+	}
+	if err := m.write(ctx, tx, u, "", u.SettledUntil, end, amount, part, reason); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `
-		INSERT INTO cost_records (id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id, compute_cost_micros, period_start, period_end, recorded_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		id.New[id.CostRecord](), u.ID, u.WorkspaceID, u.UserID, u.TeamID, u.ProjectID, u.CostCentre, u.PriceID, amount, u.SettledUntil, end, tx.Now); err != nil {
-		return err
-	}
-	u.SettledUntil, u.SettledMicros = end, u.SettledMicros+amount
+	u.SettledUntil = end
 	return nil
+}
+
+// write charges an amount for a span of one month, and records it. It corrects the record named, if any.
+func (m *Meter) write(ctx context.Context, tx *audit.Tx, u *usage, corrects id.CostRecord, from, until time.Time, amount money.USD, part budget.Part, reason string) error {
+	if err := m.Budgets.Charge(ctx, tx, u.WorkspaceID, u.payer(), part, clock.StartOfMonth(from), amount, reason); err != nil {
+		return err
+	}
+	forCompute, forStorage := amount, money.USD(0)
+	if u.Kind == storage {
+		forCompute, forStorage = 0, amount
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO cost_records (id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id,
+		                          compute_cost_micros, storage_cost_micros, period_start, period_end, recorded_at, corrects)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, nullif($14, ''))`,
+		id.New[id.CostRecord](), u.ID, u.WorkspaceID, u.UserID, u.TeamID, u.ProjectID, u.CostCentre, u.PriceID,
+		forCompute, forStorage, from, until, tx.Now, corrects)
+	u.SettledMicros += amount
+	return err
 }
 
 // Settle settles up to limit usages that are due, renews the leases of those that run on, and returns how many it
@@ -259,11 +320,11 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 	if err != nil || len(due) == 0 {
 		return 0, err
 	}
-	payers := make([]budget.Payer, len(due))
+	workspaces, payers := make([]id.WorkSpace, len(due)), make([]budget.Payer, len(due))
 	for i := range due {
-		payers[i] = due[i].payer()
+		workspaces[i], payers[i] = due[i].WorkspaceID, due[i].payer()
 	}
-	if err := m.Budgets.Lock(ctx, tx, payers...); err != nil {
+	if err := m.Budgets.Lock(ctx, tx, workspaces, payers...); err != nil {
 		return 0, err
 	}
 	var sum money.USD
@@ -284,6 +345,22 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 		"usages": len(due), "total_micros": audit.Microdollars(int64(sum)),
 	}})
 	return len(due), nil
+}
+
+// PaidUntil is how long the running time that a WorkSpace has open may go on until it has cost lease more than is settled;
+// false if none is open, or it costs nothing.
+func PaidUntil(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lease money.USD) (until time.Time, runs bool, err error) {
+	u, err := postgres.One[usage](ctx, q, `
+		SELECT`+usageColumns+`
+		FROM usage
+		WHERE workspace_id = $1 AND kind = $2 AND closed_at IS NULL`, ws, running)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return time.Time{}, false, nil
+	}
+	if err != nil || u.RateMicros == 0 {
+		return time.Time{}, false, err
+	}
+	return price.PaidUntil(u.HourRule, u.RateMicros, u.OpenedAt.UTC(), u.SettledMicros+lease), true, nil
 }
 
 // Spent is what was settled for a budget's scope in a span of time.

@@ -38,7 +38,7 @@ func at(text string) time.Time {
 
 func setUp(t *testing.T, now time.Time, rule price.HourRule) *room {
 	t.Helper()
-	r := &room{DB: pgtest.New(t), clock: clock.At(now), meter: &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent}}}
+	r := &room{DB: pgtest.New(t), clock: clock.At(now), meter: &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}}}
 	r.org = r.Seed(t, now, "allow", rule)
 	r.log = r.Log(t, r.clock.Now)
 	return r
@@ -220,11 +220,18 @@ func (k *reckoning) at(now time.Time, rule price.HourRule) money.USD {
 	for m := clock.StartOfNextMonth(k.since); !m.After(end); m = clock.StartOfNextMonth(m) {
 		sum += fee
 	}
+	var paid time.Time
 	for i, s := range k.sessions {
 		if k.running && i == len(k.sessions)-1 {
 			s[1] = now
 		}
+		if s[0].Before(paid) {
+			s[0] = paid // an hour of the clock is paid once
+		}
 		sum += price.Running(rule, hourly, s[0], s[1])
+		if rule == price.ClockHour && s[1].After(s[0]) {
+			paid = s[1].Add(time.Hour - 1).Truncate(time.Hour)
+		}
 	}
 	return sum
 }

@@ -46,6 +46,15 @@ func ImportBook(ctx context.Context, tx *audit.Tx, source string, rule price.Hou
 
 // BookAt is the price book in force at the instant: the one that took effect last.
 func BookAt(ctx context.Context, q postgres.Querier, at time.Time) (*price.Book, error) {
+	return readBook(ctx, q, `effective_from <= $1 ORDER BY effective_from DESC, id DESC LIMIT 1`, at)
+}
+
+// bookByID is the price book with the id.
+func bookByID(ctx context.Context, q postgres.Querier, book int64) (*price.Book, error) {
+	return readBook(ctx, q, `id = $1`, book)
+}
+
+func readBook(ctx context.Context, q postgres.Querier, which string, arg any) (*price.Book, error) {
 	var b struct {
 		id     int64
 		source string
@@ -55,9 +64,7 @@ func BookAt(ctx context.Context, q postgres.Querier, at time.Time) (*price.Book,
 	err := q.QueryRow(ctx, `
 		SELECT id, source, hour_rule, effective_from
 		FROM price_books
-		WHERE effective_from <= $1
-		ORDER BY effective_from DESC, id DESC
-		LIMIT 1`, at).Scan(&b.id, &b.source, &b.rule, &b.from)
+		WHERE `+which, arg).Scan(&b.id, &b.source, &b.rule, &b.from)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, ErrNoBook
 	}

@@ -104,9 +104,13 @@ func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time)
 		return nil, err
 	}
 	for _, o := range open {
-		s := sums[o.Key]
+		s, seen := sums[o.Key]
+		tail := o.tail(in.From, in.To, now)
+		if tail == 0 && !seen {
+			continue // it has not begun
+		}
 		s.Key = o.Key
-		s.Open += o.tail(in.From, in.To, now)
+		s.Open += tail
 		sums[o.Key] = s
 	}
 	out := make([]Sum, 0, len(sums))
@@ -127,7 +131,7 @@ func Summarise(ctx context.Context, q postgres.Querier, in Query, now time.Time)
 
 // tail is the part of an open usage that is not settled yet, within the range and up to now.
 func (u *usage) tail(from, to, now time.Time) money.USD {
-	if u.Kind == fixedMonth {
+	if u.Kind != running {
 		var fees money.USD
 		for m := u.SettledUntil; !m.After(now) && m.Before(to); m = clock.StartOfNextMonth(m) {
 			if !m.Before(from) {

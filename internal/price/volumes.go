@@ -1,10 +1,6 @@
 package price
 
-import (
-	"strings"
-
-	"github.com/robco-forge/forge/internal/money"
-)
+import "strings"
 
 // Included are the sizes, in GiB, of the volumes that come with the public bundles of a compute type and are in its
 // monthly fee: those of the bundles' descriptions in DescribeWorkspaceBundles and of Amazon's page of bundles. The
@@ -51,9 +47,10 @@ func (b *Book) storage(key Key, rootGiB, userGiB int) (*Price, error) {
 		}
 		p.Amount = p.Amount.Times(int64(v.beyond))
 		if sum == nil {
-			sum = &Price{ID: p.ID, Key: p.Key, Unit: p.Unit, SKU: p.SKU, Amount: money.USD(0)}
+			sum = &p
+		} else {
+			sum.Amount += p.Amount
 		}
-		sum.Amount += p.Amount
 	}
 	return sum, nil
 }
