@@ -125,6 +125,7 @@ type Workspace struct {
 	StaleAt                *time.Time        `json:"stale_at,omitempty" doc:"When its owner was told that it looks forgotten"`
 	Connection             string            `json:"connection,omitempty" enum:"CONNECTED,DISCONNECTED,UNKNOWN" doc:"When it was last asked about"`
 	LastConnectedAt        *time.Time        `json:"last_connected_at,omitempty" doc:"When its user was last known to be connected"`
+	UnderWay               string            `json:"under_way,omitempty" doc:"What Amazon is being asked for: start, reboot, …"`
 	Change                 *WorkspaceChange  `json:"change,omitempty" doc:"What Amazon is changing"`
 	Upcoming               []Upcoming        `json:"upcoming,omitempty" doc:"What will happen by itself, when, why, and how it is put off; not in lists"`
 	AllowedOperations      []string          `json:"allowed_operations" nullable:"false" doc:"What may be asked for in its state"`

@@ -1297,6 +1297,9 @@ type Workspace struct {
 	TeamId       string            `json:"team_id"`
 	TerminatedAt *time.Time        `json:"terminated_at,omitempty"`
 
+	// UnderWay What Amazon is being asked for: start, reboot, …
+	UnderWay *string `json:"under_way,omitempty"`
+
 	// Upcoming What will happen by itself, when, why, and how it is put off; not in lists
 	Upcoming  *[]Upcoming `json:"upcoming,omitempty"`
 	UpdatedAt time.Time   `json:"updated_at"`

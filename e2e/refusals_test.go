@@ -325,7 +325,7 @@ func TestALostRaceIsToldByTheETag(t *testing.T) {
 	if r := ask(t, "PATCH", path, token(t, "lynn"), strings.NewReader(`{"name":"first"}`), "If-Match", tag); r.status != 200 || r.header.Get("ETag") == tag {
 		t.Fatalf("first: %d %s", r.status, r.body)
 	}
-	if r := ask(t, "PATCH", path, token(t, "lynn"), strings.NewReader(`{"name":"second"}`), "If-Match", tag); r.status != 412 || r.code(t) != "WORKSPACE_CHANGED" {
+	if r := ask(t, "PATCH", path, token(t, "lynn"), strings.NewReader(`{"name":"second"}`), "If-Match", tag); r.status != 409 || r.code(t) != "WORKSPACE_CHANGED" {
 		t.Errorf("second: %d %s", r.status, r.body)
 	}
 	if r := ask(t, "PATCH", path, token(t, "lynn"), strings.NewReader(`{"auto_stop_timeout_minutes":120}`)); r.status != 200 {

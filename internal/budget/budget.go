@@ -34,7 +34,7 @@ var (
 	ErrOwnBudget = fault.New(fault.Forbidden, "BUDGET_OWN", "nobody sets their own budget", fault.Suggest("ask finance"))
 	ErrWarning   = fault.New(fault.Invalid, "WARNING_INVALID", "the warning threshold is a whole percentage from 1 to 99")
 	ErrScope     = fault.New(fault.Invalid, "SCOPE_INVALID", "a budget is for a USER, TEAM, PROJECT or the ORGANISATION")
-	ErrChanged   = fault.New(fault.Precondition, "BUDGET_CHANGED", "the budget was changed in the meantime",
+	ErrChanged   = fault.New(fault.Conflict, "BUDGET_CHANGED", "the budget was changed in the meantime",
 		fault.Suggest("read it again and repeat with its new ETag"))
 )
 

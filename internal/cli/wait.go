@@ -131,8 +131,25 @@ func clip(s string, width int) string {
 	return s
 }
 
+// targetDone is for what has no state to come to: it is over when nothing is under way any more.
+const targetDone = ""
+
 // settled tells whether waiting is over, and whether it was in vain.
 func settled(ws client.Workspace, target string) (bool, error) {
+	if target == targetDone {
+		resting := ws.State == "AVAILABLE" || ws.State == "STOPPED" || ws.State == "IMPAIRED" || ws.State == "TERMINATED"
+		if !resting || ws.UnderWay != nil && *ws.UnderWay != "" || ws.Change != nil {
+			return false, nil
+		}
+		if ws.ErrorCode != nil && *ws.ErrorCode != "" {
+			message := ""
+			if ws.ErrorMessage != nil {
+				message = *ws.ErrorMessage
+			}
+			return true, hint{fmt.Errorf("%s: %s: %s", ws.Id, *ws.ErrorCode, message), "`forge events " + ws.Id + "`"}
+		}
+		return true, nil
+	}
 	if string(ws.State) == target {
 		return true, nil
 	}

@@ -23,9 +23,10 @@ func newKey() string { return "cli-" + rand.Text() }
 func (e *env) launchCommand() *cobra.Command {
 	var o client.WorkspaceCreate
 	var bundle, system, mode, region, project, name string
-	var tags []string
+	var tags, entries []string
+	var zone string
 	var timeout, lifetime int64
-	var dry bool
+	var dry, keepAlive bool
 	var w waiting
 	c := &cobra.Command{
 		Use: "launch", Short: "Launch a WorkSpace from a blueprint",
@@ -50,9 +51,15 @@ cannot become so (exit 1); interrupting the wait does not interrupt the launch.
 	f.StringArrayVar(&tags, "tag", nil, "a tag, key=value; may be given again")
 	f.Int64Var(&timeout, "timeout-minutes", 0, "stop when idle this long, in steps of 60; AUTO_STOP only")
 	f.Int64Var(&lifetime, "lifetime-days", 0, "terminate after this many days")
+	f.BoolVar(&keepAlive, "keep-alive", false, "do not end it for being unused")
+	f.StringArrayVar(&entries, "schedule", nil, `start or stop by the clock: "start 08:00 MON-FRI"; may be given again`)
+	f.StringVar(&zone, "zone", "", "the schedule's time zone, like Europe/Berlin")
 	f.BoolVar(&dry, "dry-run", false, "say what would happen, and change nothing")
 	w.flags(c)
 	return e.remote(c, func(s *session, _ []string) error {
+		if (len(entries) > 0) != (zone != "") {
+			return UsageError{Err: errors.New("--schedule and --zone belong together")}
+		}
 		if o.Blueprint == "" {
 			return UsageError{Err: errors.New("--blueprint is required")}
 		}
@@ -78,6 +85,12 @@ cannot become so (exit 1); interrupting the wait does not interrupt the launch.
 		var err error
 		if body.Tags, err = parseTags(tags); err != nil {
 			return err
+		}
+		if body.Schedule, err = parseSchedule(zone, entries); err != nil {
+			return err
+		}
+		if keepAlive {
+			body.KeepAlive = &keepAlive
 		}
 		p := client.CreateWorkspaceParams{}
 		if dry {
@@ -195,6 +208,7 @@ func workspaceTable(ws client.Workspace) *table {
 	if ws.MaxLifetimeDays != nil {
 		t.pair("Lives at most, days", count(*ws.MaxLifetimeDays))
 	}
+	lifecycle(t, ws)
 	t.pair("Region", words(ws.Region))
 	t.pair("Directory", words(ws.DirectoryId))
 	t.pair("Amazon's id", wordsOf(ws.ProviderId))
@@ -211,7 +225,62 @@ func workspaceTable(ws client.Workspace) *table {
 	return t
 }
 
+// lifecycle shows what is being changed, and what will happen by itself.
+func lifecycle(t *table, ws client.Workspace) {
+	if ws.RootVolumeGib != nil && ws.UserVolumeGib != nil {
+		t.pair("Volumes, GiB", words(fmt.Sprintf("%d root, %d user", *ws.RootVolumeGib, *ws.UserVolumeGib)))
+	}
+	if ws.KeepAlive {
+		t.pair("Kept alive", words("yes"))
+	}
+	if ws.Schedule != nil {
+		for _, e := range ws.Schedule.Entries {
+			days := make([]string, len(e.Days))
+			for i, d := range e.Days {
+				days[i] = string(d)
+			}
+			t.pair("Schedule", words(fmt.Sprintf("%s %s %s (%s)", e.Action, e.At, strings.Join(days, ","), ws.Schedule.Timezone)))
+		}
+	}
+	t.pair("Extended until", instantOf(ws.ExtendedUntil))
+	t.pair("Looks forgotten since", instantOf(ws.StaleAt))
+	t.pair("Last connected", instantOf(ws.LastConnectedAt))
+	t.pair("Under way", wordsOf(ws.UnderWay))
+	if c := ws.Change; c != nil {
+		asked := "asked for"
+		if c.BegunAt != nil {
+			asked = "begun"
+		}
+		t.pair("Change", words(fmt.Sprintf("%s from %s to %s, %s", c.Property, c.From, c.To, asked)))
+		t.pair("Monthly fee USD then", dollars(c.MonthlyFeeAfter))
+		t.pair("Hourly USD then", dollars(c.HourlyAfter))
+		t.pair("This month costs more by USD", dollars(c.PostsAtOnce))
+	}
+	if ws.Upcoming == nil {
+		return
+	}
+	for _, u := range *ws.Upcoming {
+		if u.Action == nil {
+			t.pair("Not "+string(u.Policy), words(u.Why))
+			continue
+		}
+		line := u.Why
+		if u.At != nil {
+			line = u.At.UTC().Format("2006-01-02 15:04 MST") + ": " + line
+		}
+		if u.HowToDelay != nil {
+			line += ". To put it off: " + *u.HowToDelay
+		}
+		if u.Paused != nil {
+			line += " (PAUSED: " + *u.Paused + ")"
+		}
+		t.pair("Will "+string(*u.Action), words(line))
+	}
+}
+
 var flagged = map[string]string{
+	"UNHEALTHY": "UNHEALTHY: it is ill, and a reboot has not helped; `forge rebuild` or `forge restore` may, and lose data",
+
 	"STUCK":    "STUCK: on its way for far longer than Amazon takes; the operators have been told",
 	"PROTOCOL": "PROTOCOL: it speaks PCoIP, which Forge never asks for; the operators have been told",
 }

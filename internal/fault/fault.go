@@ -22,7 +22,6 @@ const (
 	Forbidden                   // 403
 	NotFound                    // 404, also "not yours"
 	Conflict                    // 409
-	Precondition                // 412
 	OverBudget                  // 402
 	RateLimited                 // 429
 	Unavailable                 // 503
@@ -44,8 +43,6 @@ func (k Kind) Status() int {
 		return 404
 	case Conflict:
 		return 409
-	case Precondition:
-		return 412
 	case OverBudget:
 		return 402
 	case RateLimited:

@@ -284,7 +284,7 @@ func workspaceView(w workspace.WorkSpace, toDate money.USD, ref string) api.Work
 		AutoStopTimeoutMinutes: w.AutoStopTimeoutMinutes, MaxLifetimeDays: w.MaxLifetimeDays, Tags: w.Tags, State: string(w.State),
 		StateReason: w.StateReason, Desired: string(w.Desired), ErrorCode: w.ErrorCode, ErrorMessage: w.ErrorMessage, Flag: w.Flag, CostToDate: usd(toDate),
 		RootVolumeGiB: w.RootGiB, UserVolumeGiB: w.UserGiB, KeepAlive: w.KeepAlive, Schedule: scheduleView(w.Schedule), ExtendedUntil: w.ExtendedUntil,
-		StaleAt: w.StaleAt, Connection: w.Connection, LastConnectedAt: w.LastConnectedAt,
+		UnderWay: w.Asked, StaleAt: w.StaleAt, Connection: w.Connection, LastConnectedAt: w.LastConnectedAt,
 		AllowedOperations: mapped(w.Allowed(), func(op workspace.Operation) string { return string(op) }),
 		Version:           w.Version, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, AvailableAt: w.AvailableAt, TerminatedAt: w.TerminatedAt,
 	}

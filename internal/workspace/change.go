@@ -307,7 +307,7 @@ func (u *update) change(ctx context.Context, property, to string) error {
 		return err
 	}
 	u.note(property, w.Property(property), to)
-	w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt = property, to, &u.tx.Now, nil
+	w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt, w.ErrorCode, w.ErrorMessage = property, to, &u.tx.Now, nil, "", ""
 	if err := u.reserve(ctx, u.tx, w); err != nil {
 		return err
 	}
@@ -491,7 +491,17 @@ func (w *WorkSpace) ChangeCost(ctx context.Context, q postgres.Querier, now time
 	if err != nil {
 		return price.Change{}, err
 	}
-	return book.ChangeCost(w.spec(), w.wantedSpec(), now)
+	from, to := w.spec(), w.wantedSpec()
+	if from.RunningMode == price.AutoStop {
+		paid, err := cost.AlwaysOnUntil(ctx, q, w.ID, now)
+		if err != nil {
+			return price.Change{}, err
+		}
+		if paid.After(now) { // this month is, whatever it is switched to
+			from.RunningMode = price.AlwaysOn
+		}
+	}
+	return book.ChangeCost(from, to, now)
 }
 
 // reserve holds what a WorkSpace will cost when what is wanted of it is so: until it is, the dearer of the two. It refuses

@@ -168,6 +168,7 @@ func (f *Fleet) ask(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, op Opera
 		}
 	}
 	w.Asked, w.AskedAt, w.WishReason, w.NextDueAt = string(act), nil, "user", &tx.Now
+	w.ErrorCode, w.ErrorMessage = "", ""
 	f.poke(tx)
 	return w, save(ctx, tx, w, w.State, string(op), "user", nil)
 }

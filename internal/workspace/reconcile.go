@@ -354,8 +354,8 @@ func (w *WorkSpace) compare(now *WorkSpace) map[string]any {
 	return changes
 }
 
-// unpriced leaves a size that has no price out of the row: what it costs is never guessed. The operators are told, and it
-// is adopted once they have imported one.
+// unpriced leaves a size that has no price out of the row: what it costs is never guessed. The operators are told. When
+// they have imported a price, it is adopted with the next thing that happens to it.
 func (r *Reconciler) unpriced(ctx context.Context, tx *audit.Tx, was, w *WorkSpace) error {
 	if w.spec() == was.spec() || w.State.Ended() || len(was.compare(w)) == 0 {
 		return nil

@@ -39,7 +39,7 @@ var (
 	ErrName      = fault.New(fault.Invalid, "WORKSPACE_NAME_INVALID", "a name is 1 to 63 letters, digits, dots, hyphens and underscores")
 	ErrAlwaysOn  = fault.New(fault.Conflict, "ALWAYS_ON_CANNOT_STOP", "an ALWAYS_ON WorkSpace cannot be stopped: its month is paid, and Amazon refuses", fault.Suggest("terminate it, or use AUTO_STOP for the next one"))
 	ErrState     = fault.New(fault.Conflict, "STATE_CONFLICT", "the WorkSpace's state does not allow that")
-	ErrChanged   = fault.New(fault.Precondition, "WORKSPACE_CHANGED", "the WorkSpace was changed in the meantime", fault.Suggest("read it again and repeat with its new ETag"))
+	ErrChanged   = fault.New(fault.Conflict, "WORKSPACE_CHANGED", "the WorkSpace was changed in the meantime", fault.Suggest("read it again and repeat with its new ETag"))
 	ErrBusy      = fault.New(fault.Conflict, "OPERATION_IN_PROGRESS", "something else is under way", fault.Suggest("wait until it is done: `forge describe` shows how far it is"))
 	ErrConfirm   = fault.New(fault.Invalid, "CONFIRMATION_REQUIRED", "this loses data", fault.Suggest("confirm it with the WorkSpace's name"))
 	ErrExtend    = fault.New(fault.Conflict, "ALWAYS_ON_NEEDS_NO_EXTENSION", "an ALWAYS_ON WorkSpace does not stop when idle", fault.Suggest("there is nothing to extend"))

@@ -27,7 +27,8 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	s := spec("alice")
 	made := b.create(s)
 
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Intent: s.Intent, Marked: true, AutoStop: 120, Protocol: "WSP"}}
+	want := []workspace.Observation{shown(s, made, "PENDING")}
+	want[0].Intent, want[0].Marked = s.Intent, true
 	if diff := cmp.Diff(want, b.find("ALICE")); diff != "" {
 		t.Error(diff)
 	}
@@ -36,8 +37,16 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]workspace.Observation{made: {ProviderID: made, State: "AVAILABLE", AutoStop: 120, Protocol: "WSP"}}, described); diff != "" {
+	if diff := cmp.Diff(map[string]workspace.Observation{made: shown(s, made, "AVAILABLE")}, described); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// shown is what Amazon shows of a WorkSpace that was made to the spec, on the bundle of its compute type.
+func shown(s workspace.CreateSpec, made, state string) workspace.Observation {
+	return workspace.Observation{
+		ProviderID: made, State: state, RunningMode: s.RunningMode, AutoStop: s.AutoStopMinutes, Protocol: "WSP", ComputeType: s.ComputeType,
+		RootGiB: 80, UserGiB: 50, DirectoryID: s.DirectoryID, User: s.DirectoryUser,
 	}
 }
 
@@ -272,7 +281,8 @@ func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.pass(10 * time.Second)
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Marked: true, AutoStop: 120, Protocol: "WSP"}}
+	want := []workspace.Observation{shown(s, made, "PENDING")}
+	want[0].Marked = true
 	if diff := cmp.Diff(want, b.find("alice")); diff != "" {
 		t.Error(diff)
 	}
