@@ -53,7 +53,7 @@ func (b *Book) Resize(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, fixed,
 	if _, err := tx.Exec(ctx, `
 		UPDATE budget_holds
 		SET fixed_micros = $2, lease_micros = $3, lease_target_micros = $4,
-		    renewal_refused_at = CASE WHEN $3 < $4 THEN renewal_refused_at END, stop_at = CASE WHEN $3 < $4 THEN stop_at END
+		    renewal_refused_at = CASE WHEN $3::bigint < $4::bigint THEN renewal_refused_at END, stop_at = CASE WHEN $3::bigint < $4::bigint THEN stop_at END
 		WHERE workspace_id = $1`, ws, fixed, full, lease); err != nil {
 		return err
 	}
