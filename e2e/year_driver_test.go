@@ -123,18 +123,16 @@ func (y *year) prices() {
 	y.admin("PUT", "/_emu/prices", book, &book)
 }
 
-// enrol makes the people, their lead, their blueprint, and budgets that are no limit.
+// enrol makes the people, their team and its lead, and their blueprint. Only the organisation has a budget, which is no
+// limit: what budgets do is not what the year is about, and each takes its time with every hour that is charged.
 func (y *year) enrol() {
 	ctx := actor.With(y.t.Context(), actor.Operator("year"))
 	err := y.forge.Log.Change(ctx, audit.Intent{Action: "year.people", ResourceType: "user"}, func(tx *audit.Tx) error {
-		team, err := people.FindTeam(ctx, tx, "backend")
-		if err != nil {
+		if _, err := people.CreateTeam(ctx, tx, "year", "cc-3000"); err != nil {
 			return err
 		}
-		for scope, of := range map[budget.Scope]string{budget.Organisation: budget.OrganisationID, budget.Team: string(team.ID)} {
-			if _, err := y.forge.Budgets.Set(ctx, tx, budget.Setting{Scope: scope, ScopeID: of, Amount: 10_000_000 * money.Dollar}); err != nil {
-				return err
-			}
+		if _, err := y.forge.Budgets.Set(ctx, tx, budget.Setting{Scope: budget.Organisation, ScopeID: budget.OrganisationID, Amount: 10_000_000 * money.Dollar}); err != nil {
+			return err
 		}
 		if _, err := blueprint.Create(ctx, tx, nil, "year", "what the year is made with", blueprint.Definition{
 			OperatingSystem: "WINDOWS", License: "INCLUDED", DefaultBundleType: "STANDARD", RunningMode: "AUTO_STOP", AutoStopTimeoutMinutes: 60,
@@ -145,13 +143,16 @@ func (y *year) enrol() {
 		as := func(u people.User) actor.Actor {
 			return actor.Actor{Type: actor.TypeUser, User: u.ID, Name: u.UserName, Role: u.Role, Team: u.TeamID, Interface: "api"}
 		}
-		lead, err := people.FindUser(ctx, tx, "lead-backend")
+		enter := func(name string, role actor.Role) (people.User, error) {
+			return people.CreateUser(ctx, tx, people.NewUser{UserName: name, DisplayName: name, Email: name + "@example.com", Team: "year", Role: role})
+		}
+		lead, err := enter("lead-year", actor.TeamLead)
 		if err != nil {
 			return err
 		}
 		y.lead = as(lead)
 		for _, p := range y.people {
-			u, err := people.CreateUser(ctx, tx, people.NewUser{UserName: p.name, DisplayName: p.name, Email: p.name + "@example.com", Team: "backend", Role: actor.Engineer})
+			u, err := enter(p.name, actor.Engineer)
 			if err != nil {
 				return err
 			}
