@@ -30,6 +30,8 @@ type room struct {
 	log   *audit.Log
 	book  *budget.Book
 	spent money.USD // what Spent answers
+	// settledUntil is from when PaidUntil counts an hour for each dollar; nothing runs if it is zero.
+	settledUntil time.Time
 }
 
 var midNovember = time.Date(2026, 11, 15, 12, 0, 0, 0, time.UTC)
@@ -39,9 +41,14 @@ func setUp(t *testing.T, budgetDefault string) *room {
 	r := &room{DB: pgtest.New(t), clock: clock.At(midNovember)}
 	r.org = r.Seed(t, midNovember, budgetDefault, price.SessionCeil)
 	r.log = r.Log(t, r.clock.Now)
-	r.book = &budget.Book{Spent: func(context.Context, postgres.Querier, budget.Scope, string, time.Time, time.Time) (money.USD, error) {
-		return r.spent, nil
-	}}
+	r.book = &budget.Book{
+		Spent: func(context.Context, postgres.Querier, budget.Scope, string, time.Time, time.Time) (money.USD, error) {
+			return r.spent, nil
+		},
+		PaidUntil: func(_ context.Context, _ postgres.Querier, _ id.WorkSpace, lease money.USD) (time.Time, bool, error) {
+			return r.settledUntil.Add(time.Duration(lease/money.Dollar) * time.Hour), r.settledUntil != time.Time{}, nil
+		},
+	}
 	return r
 }
 
@@ -263,7 +270,8 @@ func TestOverlappingMovementsNeitherDeadlockNorLoseMoney(t *testing.T) {
 			}
 			n := own.IntN(len(mine))
 			w := mine[n]
-			amount, what := money.USD(own.IntN(3_000_000)), own.IntN(4)
+			amount, what := money.USD(own.IntN(3_000_000)), own.IntN(7)
+			to := payers[own.IntN(len(payers))]
 			err := r.try(t.Context(), func(ctx context.Context, tx *audit.Tx) error {
 				month := clock.StartOfMonth(tx.Now)
 				switch what {
@@ -273,10 +281,19 @@ func TestOverlappingMovementsNeitherDeadlockNorLoseMoney(t *testing.T) {
 					return r.book.Charge(ctx, tx, w.ws, w.p, budget.Fixed, month, amount, "test")
 				case 2:
 					return r.book.RenewOrTell(ctx, tx, w.ws)
+				case 4:
+					return r.book.Charge(ctx, tx, w.ws, w.p, budget.Correction, month, -amount/1000, "test")
+				case 5:
+					return r.book.Resize(ctx, tx, w.ws, amount, 3*amount)
+				case 6:
+					return r.book.Move(ctx, tx, w.ws, to)
 				default:
 					return r.book.Release(ctx, tx, w.ws, "test")
 				}
 			})
+			if what > 4 && errors.Is(err, budget.ErrExceeded) {
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -50,11 +50,13 @@ func (b *Book) Resize(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, fixed,
 		full = min(h.LeaseMicros, lease)
 		need = fixed + full - h.FixedMicros - h.LeaseMicros
 	}
+	if full == lease { // it is renewed
+		h.RenewalRefusedAt, h.StopAt = nil, nil
+	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE budget_holds
-		SET fixed_micros = $2, lease_micros = $3, lease_target_micros = $4,
-		    renewal_refused_at = CASE WHEN $3::bigint < $4::bigint THEN renewal_refused_at END, stop_at = CASE WHEN $3::bigint < $4::bigint THEN stop_at END
-		WHERE workspace_id = $1`, ws, fixed, full, lease); err != nil {
+		SET fixed_micros = $2, lease_micros = $3, lease_target_micros = $4, renewal_refused_at = $5, stop_at = $6
+		WHERE workspace_id = $1`, ws, fixed, full, lease, h.RenewalRefusedAt, h.StopAt); err != nil {
 		return err
 	}
 	if need == 0 {

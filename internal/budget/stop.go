@@ -32,7 +32,7 @@ func (b *Book) stopWhenPaid(ctx context.Context, tx *audit.Tx, h hold, short []*
 }
 
 // DueStops are up to limit WorkSpaces whose paid lease has ended by now under a budget that stops what runs, those first
-// that are longest over it.
+// that are longest over it. Whoever stops them calls RenewOrTell before: there may be room again since.
 func DueStops(ctx context.Context, q postgres.Querier, now time.Time, limit int) ([]id.WorkSpace, error) {
 	due, err := postgres.Many[hold](ctx, q, `
 		SELECT`+holdColumns+`

@@ -269,7 +269,7 @@ func (w *switching) fees(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !follows || !next.month.paidBy(w.s) {
+		if !stays || !follows || !next.month.paidBy(w.s) {
 			if err := next.each(func(u *meter) error { return w.close(ctx, w.tx, &u.usage, at) }); err != nil {
 				return err
 			}
@@ -285,11 +285,10 @@ func (w *switching) fees(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var until *time.Time
-		if next != nil || !lasts {
-			until = &end
+		if lasts {
+			return w.sell(ctx, w.tx, w.s, r, at, nil)
 		}
-		if err := w.sell(ctx, w.tx, w.s, r, at, until); err != nil || until == nil {
+		if err := w.sell(ctx, w.tx, w.s, r, at, &end); err != nil {
 			return err
 		}
 	} else if sold.month.ClosedAt == nil {
@@ -332,10 +331,10 @@ func (w *switching) end(ctx context.Context, f *fee, spec price.Spec, at time.Ti
 	}
 	forMonth, forStorage := price.FeeParts(f.month.RateMicros, extra, from, at)
 	return f.each(func(u *meter) error {
-		if err := w.Meter.fees(ctx, w.tx, &u.usage, at.Add(-time.Microsecond)); err != nil {
+		if err := w.Meter.fees(ctx, w.tx, &u.usage, at); err != nil {
 			return err
 		}
-		if u.SettledUntil.After(at) && !onTop {
+		if !onTop {
 			amount := forMonth
 			if u.Kind == storage {
 				amount = forStorage

@@ -248,17 +248,22 @@ func NextHour(rule HourRule, opened, t time.Time) time.Time {
 }
 
 // PaidUntil is how long what has run since opened, and costs the hourly rate (not 0), may run until it has cost amount
-// in total.
+// in total; a century at most.
 func PaidUntil(rule HourRule, hourly money.USD, opened time.Time, amount money.USD) time.Time {
-	hours := time.Duration(amount / hourly)
+	const century = 100 * 365 * 24
+	const hour = int64(time.Hour / time.Microsecond)
+	hours := min(int64(amount/hourly), century)
 	switch rule {
 	case SessionCeil:
-		return opened.Add(hours * time.Hour)
+		return opened.Add(time.Duration(hours) * time.Hour)
 	case ClockHour:
-		return opened.Truncate(time.Hour).Add(hours * time.Hour)
+		if hours == 0 {
+			return opened
+		}
+		return opened.Truncate(time.Hour).Add(time.Duration(hours) * time.Hour)
 	case Second:
-		rest := (amount % hourly).Share(int64(time.Hour/time.Microsecond), int64(hourly))
-		return opened.Add(hours*time.Hour + time.Duration(rest)*time.Microsecond)
+		rest := int64((amount % hourly).Share(hour, int64(hourly)))
+		return opened.Add(time.Duration(hours*hour+rest) * time.Microsecond)
 	}
 	panic("price: no such hour rule: " + string(rule))
 }
