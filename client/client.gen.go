@@ -102,6 +102,45 @@ func (e ExpectationBasis) Valid() bool {
 	}
 }
 
+// Defines values for FindingKind.
+const (
+	FindingKindDUPLICATE         FindingKind = "DUPLICATE"
+	FindingKindFOREIGN           FindingKind = "FOREIGN"
+	FindingKindLOSTTAGS          FindingKind = "LOST_TAGS"
+	FindingKindMODECHANGED       FindingKind = "MODE_CHANGED"
+	FindingKindORPHAN            FindingKind = "ORPHAN"
+	FindingKindSIZECHANGED       FindingKind = "SIZE_CHANGED"
+	FindingKindSTARTEDOUTSIDE    FindingKind = "STARTED_OUTSIDE"
+	FindingKindTERMINATEDOUTSIDE FindingKind = "TERMINATED_OUTSIDE"
+	FindingKindVOLUMESCHANGED    FindingKind = "VOLUMES_CHANGED"
+)
+
+// Valid indicates whether the value is a known member of the FindingKind enum.
+func (e FindingKind) Valid() bool {
+	switch e {
+	case FindingKindDUPLICATE:
+		return true
+	case FindingKindFOREIGN:
+		return true
+	case FindingKindLOSTTAGS:
+		return true
+	case FindingKindMODECHANGED:
+		return true
+	case FindingKindORPHAN:
+		return true
+	case FindingKindSIZECHANGED:
+		return true
+	case FindingKindSTARTEDOUTSIDE:
+		return true
+	case FindingKindTERMINATEDOUTSIDE:
+		return true
+	case FindingKindVOLUMESCHANGED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for MoneyCurrency.
 const (
 	USD MoneyCurrency = "USD"
@@ -639,6 +678,45 @@ func (e SummariseCostsParamsGroupBy) Valid() bool {
 	}
 }
 
+// Defines values for ListDriftParamsKind.
+const (
+	ListDriftParamsKindDUPLICATE         ListDriftParamsKind = "DUPLICATE"
+	ListDriftParamsKindFOREIGN           ListDriftParamsKind = "FOREIGN"
+	ListDriftParamsKindLOSTTAGS          ListDriftParamsKind = "LOST_TAGS"
+	ListDriftParamsKindMODECHANGED       ListDriftParamsKind = "MODE_CHANGED"
+	ListDriftParamsKindORPHAN            ListDriftParamsKind = "ORPHAN"
+	ListDriftParamsKindSIZECHANGED       ListDriftParamsKind = "SIZE_CHANGED"
+	ListDriftParamsKindSTARTEDOUTSIDE    ListDriftParamsKind = "STARTED_OUTSIDE"
+	ListDriftParamsKindTERMINATEDOUTSIDE ListDriftParamsKind = "TERMINATED_OUTSIDE"
+	ListDriftParamsKindVOLUMESCHANGED    ListDriftParamsKind = "VOLUMES_CHANGED"
+)
+
+// Valid indicates whether the value is a known member of the ListDriftParamsKind enum.
+func (e ListDriftParamsKind) Valid() bool {
+	switch e {
+	case ListDriftParamsKindDUPLICATE:
+		return true
+	case ListDriftParamsKindFOREIGN:
+		return true
+	case ListDriftParamsKindLOSTTAGS:
+		return true
+	case ListDriftParamsKindMODECHANGED:
+		return true
+	case ListDriftParamsKindORPHAN:
+		return true
+	case ListDriftParamsKindSIZECHANGED:
+		return true
+	case ListDriftParamsKindSTARTEDOUTSIDE:
+		return true
+	case ListDriftParamsKindTERMINATEDOUTSIDE:
+		return true
+	case ListDriftParamsKindVOLUMESCHANGED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PausePolicyParamsName.
 const (
 	PausePolicyParamsNameBudget       PausePolicyParamsName = "budget"
@@ -957,6 +1035,55 @@ type Expectation struct {
 // ExpectationBasis measured: the latest in the region; stated: Amazon's own words, because too few were measured
 type ExpectationBasis string
 
+// Finding defines model for Finding.
+type Finding struct {
+	// Advice What to do about it
+	Advice string `json:"advice"`
+
+	// Details How it is otherwise: from and to, what the tags say, whether the cost is an estimate
+	Details     map[string]interface{} `json:"details"`
+	DirectoryId string                 `json:"directory_id"`
+	FirstSeenAt time.Time              `json:"first_seen_at"`
+	Id          string                 `json:"id"`
+	Kind        FindingKind            `json:"kind"`
+
+	// LastSeenAt When the last complete sweep began that showed it
+	LastSeenAt time.Time `json:"last_seen_at"`
+
+	// MonthlyCost What it costs a month, or by how much a month costs more; absent: not known, or nothing
+	MonthlyCost *Money `json:"monthly_cost,omitempty"`
+
+	// ProviderId Amazon's id
+	ProviderId string `json:"provider_id"`
+	Region     string `json:"region"`
+
+	// Resolution Why it is so no more
+	Resolution *string    `json:"resolution,omitempty"`
+	ResolvedAt *time.Time `json:"resolved_at,omitempty"`
+
+	// UserName Whose it is, in the directory
+	UserName *string `json:"user_name,omitempty"`
+
+	// WorkspaceId Empty: no WorkSpace of Forge's has to do with it
+	WorkspaceId   *string `json:"workspace_id,omitempty"`
+	WorkspaceName *string `json:"workspace_name,omitempty"`
+}
+
+// FindingKind defines model for Finding.Kind.
+type FindingKind string
+
+// FindingList defines model for FindingList.
+type FindingList struct {
+	Items []Finding `json:"items"`
+
+	// MonthlyCost Of all open findings that the filter leaves, on every page, as far as it is known
+	MonthlyCost Money   `json:"monthly_cost"`
+	NextCursor  *string `json:"next_cursor,omitempty"`
+
+	// Sweeps A directory each
+	Sweeps []Sweep `json:"sweeps"`
+}
+
 // Me defines model for Me.
 type Me struct {
 	AllowedBundleTypes []string `json:"allowed_bundle_types"`
@@ -1100,6 +1227,46 @@ type ScheduleEntryAction string
 
 // ScheduleEntryDays defines model for ScheduleEntry.Days.
 type ScheduleEntryDays string
+
+// Sweep defines model for Sweep.
+type Sweep struct {
+	BegunAt *time.Time `json:"begun_at,omitempty"`
+
+	// Complete The last one that ended has shown everything; nothing is concluded from another
+	Complete bool `json:"complete"`
+
+	// CompletedAt When the last complete one ended
+	CompletedAt *time.Time `json:"completed_at,omitempty"`
+	DirectoryId string     `json:"directory_id"`
+
+	// DueAt When the next one begins, or the one that is under way was to begin
+	DueAt time.Time `json:"due_at"`
+
+	// EndedAt When the last one ended
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// Error Why it has not, or what could not be read nevertheless
+	Error *string `json:"error,omitempty"`
+
+	// Pages Of the latest one, like seen
+	Pages   int64  `json:"pages"`
+	Region  string `json:"region"`
+	Running bool   `json:"running"`
+
+	// Seen WorkSpaces
+	Seen int64 `json:"seen"`
+}
+
+// SweepList defines model for SweepList.
+type SweepList struct {
+	Items []Sweep `json:"items"`
+}
+
+// SweepRequest defines model for SweepRequest.
+type SweepRequest struct {
+	// Region Empty: all
+	Region *string `json:"region,omitempty"`
+}
 
 // Team defines model for Team.
 type Team struct {
@@ -1531,6 +1698,27 @@ type SummariseCostsParams struct {
 // SummariseCostsParamsGroupBy defines parameters for SummariseCosts.
 type SummariseCostsParamsGroupBy string
 
+// ListDriftParams defines parameters for ListDrift.
+type ListDriftParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string              `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64               `form:"limit,omitempty" json:"limit,omitempty"`
+	Kind   *ListDriftParamsKind `form:"kind,omitempty" json:"kind,omitempty"`
+	Region *string              `form:"region,omitempty" json:"region,omitempty"`
+
+	// All Those that are resolved, too
+	All *bool `form:"all,omitempty" json:"all,omitempty"`
+}
+
+// ListDriftParamsKind defines parameters for ListDrift.
+type ListDriftParamsKind string
+
+// SweepDriftParams defines parameters for SweepDrift.
+type SweepDriftParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // PausePolicyParamsName defines parameters for PausePolicy.
 type PausePolicyParamsName string
 
@@ -1727,6 +1915,9 @@ type StopWorkspaceParams struct {
 // SetBudgetJSONRequestBody defines body for SetBudget for application/json ContentType.
 type SetBudgetJSONRequestBody = BudgetSet
 
+// SweepDriftJSONRequestBody defines body for SweepDrift for application/json ContentType.
+type SweepDriftJSONRequestBody = SweepRequest
+
 // PausePolicyJSONRequestBody defines body for PausePolicy for application/json ContentType.
 type PausePolicyJSONRequestBody = PolicyPause
 
@@ -1867,6 +2058,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/costs/summary (the `SummariseCosts` operationId).
 	SummariseCosts(ctx context.Context, params *SummariseCostsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDrift What Amazon has otherwise than Forge wants it
+	//
+	// Corresponds with GET /api/v1/drift (the `ListDrift` operationId).
+	ListDrift(ctx context.Context, params *ListDriftParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SweepDriftWithBody Look at everything in the directories now
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+	SweepDriftWithBody(ctx context.Context, params *SweepDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SweepDrift Look at everything in the directories now
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+	SweepDrift(ctx context.Context, params *SweepDriftParams, body SweepDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetMe Who is signed in
 	//
@@ -2217,6 +2427,55 @@ func (c *Client) SetBudget(ctx context.Context, scope SetBudgetParamsScope, scop
 // Corresponds with GET /api/v1/costs/summary (the `SummariseCosts` operationId).
 func (c *Client) SummariseCosts(ctx context.Context, params *SummariseCostsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSummariseCostsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDrift What Amazon has otherwise than Forge wants it
+//
+// Corresponds with GET /api/v1/drift (the `ListDrift` operationId).
+func (c *Client) ListDrift(ctx context.Context, params *ListDriftParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDriftRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SweepDriftWithBody Look at everything in the directories now
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+func (c *Client) SweepDriftWithBody(ctx context.Context, params *SweepDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSweepDriftRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SweepDrift Look at everything in the directories now
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+func (c *Client) SweepDrift(ctx context.Context, params *SweepDriftParams, body SweepDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSweepDriftRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3355,6 +3614,163 @@ func NewSummariseCostsRequest(server string, params *SummariseCostsParams) (*htt
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDriftRequest constructs an http.Request for the ListDrift method
+func NewListDriftRequest(server string, params *ListDriftParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/drift")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.All != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "all", *params.All, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSweepDriftRequest calls the generic SweepDrift builder with application/json body
+func NewSweepDriftRequest(server string, params *SweepDriftParams, body SweepDriftJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSweepDriftRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewSweepDriftRequestWithBody constructs an http.Request for the SweepDrift method, with any body, and a specified content type
+func NewSweepDriftRequestWithBody(server string, params *SweepDriftParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/drift/sweeps")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -5291,6 +5707,27 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/costs/summary (the `SummariseCosts` operationId).
 	SummariseCostsWithResponse(ctx context.Context, params *SummariseCostsParams, reqEditors ...RequestEditorFn) (*SummariseCostsResponse, error)
 
+	// ListDriftWithResponse What Amazon has otherwise than Forge wants it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/drift (the `ListDrift` operationId).
+	ListDriftWithResponse(ctx context.Context, params *ListDriftParams, reqEditors ...RequestEditorFn) (*ListDriftResponse, error)
+
+	// SweepDriftWithBodyWithResponse Look at everything in the directories now
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+	SweepDriftWithBodyWithResponse(ctx context.Context, params *SweepDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SweepDriftResponse, error)
+
+	// SweepDriftWithResponse Look at everything in the directories now
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+	SweepDriftWithResponse(ctx context.Context, params *SweepDriftParams, body SweepDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*SweepDriftResponse, error)
+
 	// GetMeWithResponse Who is signed in
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -6122,6 +6559,222 @@ func (r SummariseCostsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r SummariseCostsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDriftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FindingList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDriftResponse) GetJSON200() *FindingList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListDriftResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDriftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDriftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDriftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDriftResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// SweepDriftResponse202Headers the declared response headers of an HTTP 202 response for SweepDrift
+type SweepDriftResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type SweepDriftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *SweepList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *SweepDriftResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r SweepDriftResponse) GetJSON202() *SweepList {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SweepDriftResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SweepDriftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SweepDriftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SweepDriftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SweepDriftResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -9814,6 +10467,45 @@ func (c *ClientWithResponses) SummariseCostsWithResponse(ctx context.Context, pa
 	return ParseSummariseCostsResponse(rsp)
 }
 
+// ListDriftWithResponse What Amazon has otherwise than Forge wants it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/drift (the `ListDrift` operationId).
+func (c *ClientWithResponses) ListDriftWithResponse(ctx context.Context, params *ListDriftParams, reqEditors ...RequestEditorFn) (*ListDriftResponse, error) {
+	rsp, err := c.ListDrift(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDriftResponse(rsp)
+}
+
+// SweepDriftWithBodyWithResponse Look at everything in the directories now
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+func (c *ClientWithResponses) SweepDriftWithBodyWithResponse(ctx context.Context, params *SweepDriftParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SweepDriftResponse, error) {
+	rsp, err := c.SweepDriftWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSweepDriftResponse(rsp)
+}
+
+// SweepDriftWithResponse Look at everything in the directories now
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/drift/sweeps (the `SweepDrift` operationId).
+func (c *ClientWithResponses) SweepDriftWithResponse(ctx context.Context, params *SweepDriftParams, body SweepDriftJSONRequestBody, reqEditors ...RequestEditorFn) (*SweepDriftResponse, error) {
+	rsp, err := c.SweepDrift(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSweepDriftResponse(rsp)
+}
+
 // GetMeWithResponse Who is signed in
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10846,6 +11538,204 @@ func ParseSummariseCostsResponse(rsp *http.Response) (*SummariseCostsResponse, e
 		}
 		response.ApplicationproblemJSON503 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseListDriftResponse parses an HTTP response from a ListDriftWithResponse call
+func ParseListDriftResponse(rsp *http.Response) (*ListDriftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDriftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FindingList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSweepDriftResponse parses an HTTP response from a SweepDriftWithResponse call
+func ParseSweepDriftResponse(rsp *http.Response) (*SweepDriftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SweepDriftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest SweepList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers SweepDriftResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
 	}
 
 	return response, nil

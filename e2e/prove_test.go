@@ -20,3 +20,6 @@ func TestProveChaos(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed+1), func(t *testing.T) { chaos(t, chaosConfig{users: 200, lasts: 30 * time.Second, seed: seed + 1}) })
 	}
 }
+
+// TestProveDrift has every kind of drift at once on 5,000 WorkSpaces, with sweeps that break.
+func TestProveDrift(t *testing.T) { allDrift(t, 5000) }

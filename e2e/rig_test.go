@@ -42,17 +42,18 @@ const (
 
 // rig is a database and an emulated Amazon that outlive the servers, which are processes of their own and can be killed.
 type rig struct {
-	t     testing.TB
-	dir   string
-	pg    *app.Embedded
-	keys  audit.Keys
-	aws   string
-	emu   *emulator.Emulator
-	speed int
-	forge *app.Forge // serves nothing; for setting up
-	db    *pgx.Conn
-	ready atomic.Int64
-	clock clock.Clock // of servers in this process, and of the rig if it is the emulator's; nil is the machine's
+	t      testing.TB
+	dir    string
+	pg     *app.Embedded
+	keys   audit.Keys
+	aws    string
+	emu    *emulator.Emulator
+	speed  int
+	forge  *app.Forge       // serves nothing; for setting up
+	people []app.Credential // the demo's
+	db     *pgx.Conn
+	ready  atomic.Int64
+	clock  clock.Clock // of servers in this process, and of the rig if it is the emulator's; nil is the machine's
 }
 
 // rigConfig is what a server process is told.
@@ -121,7 +122,7 @@ func newRig(t testing.TB, speed int, settings ...func(*emulator.Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.forge.Close)
-	if _, err := r.forge.Seed(t.Context(), filepath.Join(dir, "credentials.json")); err != nil {
+	if r.people, err = r.forge.Seed(t.Context(), filepath.Join(dir, "credentials.json")); err != nil {
 		t.Fatal(err)
 	}
 	if r.db, err = pgx.Connect(t.Context(), r.pg.OwnerURL); err != nil {
@@ -169,7 +170,7 @@ func (r *rig) users(prefix string, n int) []app.Credential {
 			if _, err := r.forge.Budgets.Set(ctx, tx, budget.Setting{Scope: budget.User, ScopeID: string(u.ID), Amount: 10_000 * money.Dollar}); err != nil {
 				return err
 			}
-			_, secret, err := people.CreateToken(ctx, tx, u, "rig", 24*time.Hour)
+			_, secret, err := people.CreateToken(ctx, tx, u, "rig", 8784*time.Hour)
 			if err != nil {
 				return err
 			}

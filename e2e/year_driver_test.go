@@ -236,10 +236,7 @@ func (y *year) run(ctx context.Context) {
 		if next = next.Add(time.Microsecond - 1).Truncate(time.Microsecond); next.After(y.clock.Now()) {
 			y.clock.Set(next)
 		}
-		if !next.Before(y.to) {
-			break
-		}
-		if next.Month() != month {
+		if next.Month() != month && next.Before(y.to) {
 			month = next.Month()
 			y.t.Logf("%s after %s: %d instants, %d sessions; %s", next.Format("2006-01-02"), time.Since(began).Round(time.Second), y.instants, y.sessions, y.profile())
 		}
@@ -248,7 +245,7 @@ func (y *year) run(ctx context.Context) {
 			y.perform(ctx, heap.Pop(&y.agenda).(appointment))
 		}
 		d = y.settle(ctx)
-		if y.t.Failed() {
+		if y.t.Failed() || !next.Before(y.to) {
 			return
 		}
 	}
@@ -323,11 +320,9 @@ func (y *year) news(ctx context.Context, now time.Time) bool {
 	var rouse []string
 	for _, c := range changed {
 		p := y.byName[c.User]
-		if p.provider == "" {
-			p.provider = c.ID
-			if p.statusStale {
-				y.admin("POST", "/_emu/faults", map[string]any{"kind": "status_stale", "workspace": c.ID, "count": -1}, nil)
-			}
+		p.provider = c.ID
+		if p.statusStale && c.Before == "PENDING" && c.State == "AVAILABLE" {
+			y.admin("POST", "/_emu/faults", map[string]any{"kind": "status_stale", "workspace": c.ID, "count": -1}, nil)
 		}
 		if c.Resold || metered(c.Before) != metered(c.State) {
 			rouse = append(rouse, c.ID)

@@ -13,8 +13,6 @@ import (
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
-const day = 24 * time.Hour
-
 // inhabitant is somebody who has one WorkSpace in the year, and all that they will do with it.
 type inhabitant struct {
 	name    string

@@ -70,9 +70,9 @@ func (y *year) population() {
 // happened is what Forge has recorded, by WorkSpace.
 func (y *year) happened(ctx context.Context) map[id.WorkSpace][]happening {
 	rows, err := y.forge.Pool.Query(ctx, `
-		SELECT workspace_id, at, kind, reason, from_state, to_state, coalesce(details->>'notice', ''), details ?| ARRAY['bundle_type', 'running_mode']
+		SELECT workspace_id, at, kind, reason, from_state, to_state, coalesce(details->>'notice', details->>'code', ''), details ?| ARRAY['bundle_type', 'running_mode']
 		FROM workspace_events
-		WHERE actor_id LIKE 'system:%' AND at < $1
+		WHERE actor_id LIKE 'system:%' AND at <= $1
 		ORDER BY at, version`, y.to)
 	if err != nil {
 		y.t.Fatal(err)
@@ -235,7 +235,7 @@ func (y *year) messages(ctx context.Context, rows map[string]*tally) {
 	found, err := y.forge.Pool.Query(ctx, `
 		SELECT kind || CASE WHEN team_id IS NULL THEN ' to the owner' ELSE ' to the team' END, count(*)
 		FROM notifications
-		WHERE kind IN ('workspace.notice', 'workspace.stale', 'workspace.terminating') AND created_at < $1
+		WHERE kind IN ('workspace.notice', 'workspace.stale', 'workspace.terminating') AND created_at <= $1
 		GROUP BY 1`, y.to)
 	if err == nil {
 		_, err = pgx.ForEachRow(found, []any{&kind, &n}, func() error { got[kind] = n; return nil })
@@ -323,7 +323,8 @@ func (y *year) costs(ctx context.Context) {
 	rows, err := y.forge.Pool.Query(ctx, `
 		SELECT to_char(c.period_start AT TIME ZONE 'UTC', 'YYYY-MM'), c.workspace_id, u.kind, c.total_cost_micros, c.period_start, c.period_end, u.rate_micros
 		FROM cost_records c JOIN usage u ON u.id = c.usage_id
-		ORDER BY c.period_start, c.id`)
+		WHERE c.period_start < $1
+		ORDER BY c.period_start, c.id`, y.to)
 	if err != nil {
 		y.t.Fatal(err)
 	}

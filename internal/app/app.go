@@ -195,6 +195,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 			}
 		}},
 		Sweeper: &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Drift:   &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
 		Meter:   meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {

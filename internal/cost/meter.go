@@ -29,6 +29,8 @@ type Subject struct {
 	Payer      budget.Payer
 	CostCentre string
 	Spec       price.Spec
+	// Since is from when on its fees are owed: when Amazon accepted it. Zero is from when its meters open.
+	Since time.Time
 }
 
 // Meter opens, settles and closes usage, and charges it to the budgets.
@@ -92,7 +94,11 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 		return err
 	}
 	if !past.open(fixedMonth) {
-		if err := m.sell(ctx, tx, s, rates, tx.Now, nil); err != nil {
+		from := tx.Now
+		if !s.Since.IsZero() {
+			from = s.Since
+		}
+		if err := m.sell(ctx, tx, s, rates, from, nil); err != nil {
 			return err
 		}
 	}

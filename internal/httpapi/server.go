@@ -118,6 +118,7 @@ func (s *Server) routes() {
 	s.tokenRoutes()
 	s.moneyRoutes()
 	s.auditRoutes()
+	s.driftRoutes()
 }
 
 // route registers an operation so that a cause never leaks: every error leaves as a problem.

@@ -45,6 +45,8 @@ const (
 	BudgetRead     Action = "budget.read"
 	BudgetSet      Action = "budget.set"
 	AuditRead      Action = "audit.read"
+	DriftRead      Action = "drift.read"
+	DriftSweep     Action = "drift.sweep"
 )
 
 // Reach is how far a role's right to an action goes.
@@ -81,6 +83,8 @@ var table = map[Action]map[actor.Role]Reach{
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},
+	DriftRead:           {actor.Auditor: Any, actor.Admin: Any},
+	DriftSweep:          {actor.Admin: Any},
 }
 
 // Actions lists every action of the table.

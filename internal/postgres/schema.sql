@@ -305,6 +305,7 @@ CREATE TABLE drift_sweeps (
   pages integer NOT NULL DEFAULT 0,
   seen integer NOT NULL DEFAULT 0,
   completed_at timestamptz,
+  tags_after text NOT NULL DEFAULT '', -- the user up to whom tags were checked; the next sweep goes on behind them
   PRIMARY KEY (region, directory_id)
 );
 

@@ -1,17 +1,22 @@
-// Package schedule says when something is to be started and stopped by the clock on the wall of a time zone.
+// Package schedule says when a WorkSpace is to be started and stopped by the clock on the wall. It is pure: a schedule
+// and an instant in, an instant out. What the clocks of a zone show comes from the tz database of the machine, or of the
+// program where the machine has none.
 package schedule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// Action is what is done at a time.
+// MaxEntries is how many entries a schedule may have: four for each day of the week.
+const MaxEntries = 28
+
+// Action is what happens to the WorkSpace.
 type Action string
 
 // The actions.
@@ -20,255 +25,147 @@ const (
 	Stop  Action = "stop"
 )
 
-// Schedule is what is done at which local times of which weekdays. Its JSON form is what is kept and sent.
+// Schedule is what happens by the clock of one zone, week after week. Its JSON is what the API and the database keep.
 type Schedule struct {
-	Zone    string  `json:"timezone"` // an IANA name
+	Zone    string  `json:"timezone"` // IANA name, such as Europe/Berlin
 	Entries []Entry `json:"entries"`
 }
 
-// Entry is one time of day on some weekdays.
+// Entry is one action at one time of day, on some days of the week.
 type Entry struct {
 	Action Action   `json:"action"`
-	At     string   `json:"at"`   // HH:MM, 24 hours
-	Days   []string `json:"days"` // MON to SUN
+	At     string   `json:"at"`   // HH:MM, 24 hours, by the clock of the zone
+	Days   []string `json:"days"` // MON to SUN, each at most once
 }
 
-// Occurrence is an entry at an instant.
-type Occurrence struct {
-	Action  Action
-	At      time.Time // UTC
-	Entry   int
-	Local   string // as it is written in the schedule: "Sun 2027-03-28 02:30 Europe/Berlin"
-	Shifted bool   // that local time does not exist: it is the next minute that does
+// weekdays are the days as an Entry names them, in the order of ISO 8601.
+var weekdays = []string{"MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"}
 
-	wall time.Time // the local time, as if it were UTC
-}
+// zoneName is the shape of a name in the tz database. The files that lie beside the zones on some machines (posix/…,
+// right/…, localtime) begin with a small letter.
+var zoneName = regexp.MustCompile(`^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$`)
 
-// Weekdays in their order, as they are written.
-var Weekdays = []string{"MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"}
+// notZones load and are no place's clock. The abbreviations do not change to summer time, whatever their users expect.
+var notZones = []string{"Local", "Factory", "EST", "MST", "HST"}
 
-const maxEntries = 28
+var errZone = errors.New("timezone: write a name of the IANA time zone database, such as Europe/Berlin, or UTC")
 
-var timeRule = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
-
-// Check says what is wrong with the schedule.
+// Check says what is wrong with the schedule. Entries are counted from 1.
 func (s Schedule) Check() error {
-	if _, err := s.location(); err != nil {
-		return err
+	_, err := s.plan()
+	return err
+}
+
+// Normal is the schedule in its one canonical form: days in capitals from MON to SUN, entries by their time of day and
+// then their first day. What Check refuses is put in order as far as it is understood.
+func (s Schedule) Normal() Schedule {
+	entries := make([]Entry, len(s.Entries))
+	for i, e := range s.Entries {
+		days := make([]string, len(e.Days))
+		for j, d := range e.Days {
+			days[j] = d
+			if n, ok := weekday(d); ok {
+				days[j] = weekdays[n]
+			}
+		}
+		slices.SortFunc(days, compareDays)
+		entries[i] = Entry{Action: e.Action, At: e.At, Days: days}
 	}
-	if len(s.Entries) == 0 || len(s.Entries) > maxEntries {
-		return fmt.Errorf("a schedule has 1 to %d entries, not %d", maxEntries, len(s.Entries))
+	slices.SortStableFunc(entries, func(a, b Entry) int {
+		return cmp.Or(strings.Compare(a.At, b.At), slices.CompareFunc(a.Days, b.Days, compareDays), cmp.Compare(a.Action, b.Action))
+	})
+	return Schedule{Zone: s.Zone, Entries: entries}
+}
+
+// compareDays puts what is no day of the week behind the days.
+func compareDays(a, b string) int {
+	m, _ := weekday(a)
+	n, _ := weekday(b)
+	return cmp.Or(cmp.Compare(m, n), strings.Compare(a, b))
+}
+
+// weekday is the number of a day, Monday being 0, and len(weekdays) for what is none.
+func weekday(day string) (int, bool) {
+	if len(day) == 3 { // so that no letter from beyond ASCII folds into one of ours
+		if n := slices.Index(weekdays, strings.ToUpper(day)); n >= 0 {
+			return n, true
+		}
 	}
-	taken := map[string]int{}
+	return len(weekdays), false
+}
+
+// plan is a schedule that was checked, ready to be asked.
+type plan struct {
+	name string
+	zone *time.Location
+	days [7][]slot // from Monday, each in the order of the clock
+}
+
+// slot is one entry on one day of the week.
+type slot struct {
+	minute int // of the day
+	entry  int
+	action Action
+}
+
+func (s Schedule) plan() (plan, error) {
+	p := plan{name: s.Zone}
+	var err error
+	if p.zone, err = location(s.Zone); err != nil {
+		return plan{}, err
+	}
+	if n := len(s.Entries); n < 1 || n > MaxEntries {
+		return plan{}, fmt.Errorf("entries: there are %d; a schedule has 1 to %d", n, MaxEntries)
+	}
 	for i, e := range s.Entries {
 		if e.Action != Start && e.Action != Stop {
-			return fmt.Errorf("entry %d: the action is start or stop, not %q", i+1, e.Action)
+			return plan{}, fmt.Errorf("entry %d: action %.20q: write start or stop", i+1, e.Action)
 		}
-		if !timeRule.MatchString(e.At) {
-			return fmt.Errorf("entry %d: the time is 00:00 to 23:59, not %q", i+1, e.At)
+		minute, ok := minuteOfDay(e.At)
+		if !ok {
+			return plan{}, fmt.Errorf("entry %d: time %.20q: write HH:MM from 00:00 to 23:59", i+1, e.At)
 		}
 		if len(e.Days) == 0 {
-			return fmt.Errorf("entry %d: it has no weekday", i+1)
+			return plan{}, fmt.Errorf("entry %d: no days: name at least one of %s", i+1, strings.Join(weekdays, ", "))
 		}
-		for _, day := range e.Days {
-			if !slices.Contains(Weekdays, strings.ToUpper(day)) {
-				return fmt.Errorf("entry %d: a weekday is one of %s, not %q", i+1, strings.Join(Weekdays, ", "), day)
+		for _, d := range e.Days {
+			n, ok := weekday(d)
+			if !ok {
+				return plan{}, fmt.Errorf("entry %d: day %.20q: write one of %s", i+1, d, strings.Join(weekdays, ", "))
 			}
-			at := strings.ToUpper(day) + " " + e.At
-			if first, twice := taken[at]; twice {
-				return fmt.Errorf("entry %d: %s is taken by entry %d", i+1, at, first)
+			for _, other := range p.days[n] {
+				switch {
+				case other.entry == i:
+					return plan{}, fmt.Errorf("entry %d: day %s is there twice: name each day once", i+1, weekdays[n])
+				case other.minute == minute:
+					return plan{}, fmt.Errorf("entry %d: entry %d is at %s on %s, too: only one thing may happen in a minute", i+1, other.entry+1, e.At, weekdays[n])
+				}
 			}
-			taken[at] = i + 1
+			p.days[n] = append(p.days[n], slot{minute: minute, entry: i, action: e.Action})
 		}
 	}
-	return nil
+	for _, day := range p.days {
+		slices.SortFunc(day, func(a, b slot) int { return cmp.Compare(a.minute, b.minute) })
+	}
+	return p, nil
 }
 
-// location is the zone. The machine's own is not one: it would be another on another machine.
-func (s Schedule) location() (*time.Location, error) {
-	if s.Zone == "" || s.Zone == "Local" {
-		return nil, errors.New(`a schedule has a time zone, such as "Europe/Berlin" or "UTC"`)
+func location(name string) (*time.Location, error) {
+	if len(name) > 64 || !zoneName.MatchString(name) || slices.Contains(notZones, name) {
+		return nil, errZone
 	}
-	loc, err := time.LoadLocation(s.Zone)
+	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf(`there is no time zone %q; use an IANA name such as "Europe/Berlin"`, s.Zone)
+		// The cause names files of this machine.
+		return nil, fmt.Errorf("timezone %q is not known: write a name of the IANA time zone database, such as Europe/Berlin, or UTC", name)
 	}
 	return loc, nil
 }
 
-// Normal is the schedule as it is kept: weekdays in capitals and in their order, entries by their first time.
-func (s Schedule) Normal() Schedule {
-	n := Schedule{Zone: s.Zone, Entries: make([]Entry, len(s.Entries))}
-	for i, e := range s.Entries {
-		days := make([]string, len(e.Days))
-		for j, day := range e.Days {
-			days[j] = strings.ToUpper(day)
-		}
-		slices.SortFunc(days, func(a, b string) int { return slices.Index(Weekdays, a) - slices.Index(Weekdays, b) })
-		n.Entries[i] = Entry{Action: e.Action, At: e.At, Days: days}
+func minuteOfDay(at string) (int, bool) {
+	if len(at) != len("15:04") { // time.Parse would take 8:00
+		return 0, false
 	}
-	slices.SortFunc(n.Entries, func(a, b Entry) int {
-		if d := slices.Index(Weekdays, a.Days[0]) - slices.Index(Weekdays, b.Days[0]); d != 0 {
-			return d
-		}
-		return strings.Compare(a.At, b.At)
-	})
-	return n
-}
-
-// span is how many days are looked at to find one occurrence: a week, and what zones may be apart or leave out.
-const span = 10
-
-// Next is the first occurrence after an instant; none when the schedule is not valid. Two local times that fall onto one
-// instant, because neither or one of them exists, are one occurrence: the later of them.
-func (s Schedule) Next(after time.Time) (Occurrence, bool) {
-	for _, o := range s.around(after.AddDate(0, 0, -2), span+2) {
-		if o.At.After(after) {
-			return o, true
-		}
-	}
-	return Occurrence{}, false
-}
-
-// Last is the latest occurrence after an instant and not after another.
-func (s Schedule) Last(upTo, after time.Time) (Occurrence, bool) {
-	var last Occurrence
-	for _, o := range s.around(upTo.AddDate(0, 0, -span), span+2) {
-		if o.At.After(after) && !o.At.After(upTo) {
-			last = o
-		}
-	}
-	return last, !last.At.IsZero()
-}
-
-// Between are the occurrences after an instant and not after another, most of them at the most.
-func (s Schedule) Between(after, upTo time.Time, most int) (all []Occurrence) {
-	for len(all) < most {
-		o, ok := s.Next(after)
-		if !ok || o.At.After(upTo) {
-			break
-		}
-		all, after = append(all, o), o.At
-	}
-	return all
-}
-
-// around are the occurrences of some days, in their order.
-func (s Schedule) around(from time.Time, days int) []Occurrence {
-	loc, err := s.location()
-	if err != nil {
-		return nil
-	}
-	var all []Occurrence
-	y, m, d := from.In(loc).Date()
-	for n := range days + 1 {
-		date := time.Date(y, m, d+n, 0, 0, 0, 0, time.UTC) // as if it were UTC: every day is there, whatever the zone leaves out
-		weekday := Weekdays[(int(date.Weekday())+6)%7]
-		for i, e := range s.Entries {
-			if !slices.Contains(e.Days, weekday) {
-				continue
-			}
-			minutes, ok := minutesOf(e.At)
-			if !ok {
-				return nil
-			}
-			wall := date.Add(time.Duration(minutes) * time.Minute)
-			at, shifted := instant(wall, loc)
-			all = append(all, Occurrence{
-				Action: e.Action, At: at, Entry: i, Local: wall.Format("Mon 2006-01-02 15:04 ") + s.Zone, Shifted: shifted, wall: wall,
-			})
-		}
-	}
-	slices.SortFunc(all, func(a, b Occurrence) int {
-		if c := a.At.Compare(b.At); c != 0 {
-			return c
-		}
-		return a.wall.Compare(b.wall)
-	})
-	// Of several at one instant the last one counts.
-	kept := all[:0]
-	for i, o := range all {
-		if i+1 < len(all) && all[i+1].At.Equal(o.At) {
-			continue
-		}
-		kept = append(kept, o)
-	}
-	return kept
-}
-
-func minutesOf(at string) (int, bool) {
-	hour, minute, ok := strings.Cut(at, ":")
-	h, err1 := strconv.Atoi(hour)
-	m, err2 := strconv.Atoi(minute)
-	return h*60 + m, ok && err1 == nil && err2 == nil
-}
-
-// instant is when the clock on the wall of a place first shows a local time, or, where it never does, when it first shows a
-// later one. wall is the local time as if it were UTC.
-func instant(wall time.Time, loc *time.Location) (at time.Time, shifted bool) {
-	// The offset is one of those around: look at the stretches of equal offset from two days before to two days after.
-	t := wall.AddDate(0, 0, -2).In(loc)
-	for t.Before(wall.AddDate(0, 0, 2)) {
-		_, offset := t.Zone()
-		_, end := t.ZoneBounds()
-		shown := wall.Add(-time.Duration(offset) * time.Second) // when it is shown, at this offset
-		switch {
-		case shown.Before(t):
-			return t.UTC(), true // the clock was put forward over it, just here
-		case end.IsZero() || shown.Before(end):
-			return shown.UTC(), false
-		}
-		t = end
-	}
-	return wall, true // no zone is so far from UTC
-}
-
-// String is the schedule for people, in the form that Parse reads.
-func (s Schedule) String() string {
-	parts := make([]string, len(s.Entries))
-	for i, e := range s.Entries {
-		parts[i] = string(e.Action) + " " + e.At + " " + strings.Join(e.Days, ",")
-	}
-	return strings.Join(parts, "; ") + " (" + s.Zone + ")"
-}
-
-// Parse reads entries such as "start 08:00 MON-FRI", "stop 18:30 mon,wed" or "stop 22:00 DAILY", in a time zone.
-func Parse(zone string, parts ...string) (Schedule, error) {
-	s := Schedule{Zone: zone}
-	for _, part := range parts {
-		words := strings.Fields(part)
-		if len(words) != 3 {
-			return s, fmt.Errorf(`%q is not an entry such as "start 08:00 MON-FRI"`, part)
-		}
-		days, err := parseDays(words[2])
-		if err != nil {
-			return s, err
-		}
-		s.Entries = append(s.Entries, Entry{Action: Action(strings.ToLower(words[0])), At: words[1], Days: days})
-	}
-	if err := s.Check(); err != nil {
-		return s, err
-	}
-	return s.Normal(), nil
-}
-
-func parseDays(text string) (days []string, err error) {
-	switch strings.ToUpper(text) {
-	case "DAILY":
-		return slices.Clone(Weekdays), nil
-	case "WEEKDAYS":
-		return slices.Clone(Weekdays[:5]), nil
-	}
-	for _, part := range strings.Split(strings.ToUpper(text), ",") {
-		from, to, ranged := strings.Cut(part, "-")
-		first, last := slices.Index(Weekdays, from), slices.Index(Weekdays, to)
-		if !ranged {
-			last = first
-		}
-		if first < 0 || last < first {
-			return nil, fmt.Errorf("%q is not a weekday, nor a range of them such as MON-FRI, DAILY or WEEKDAYS", part)
-		}
-		days = append(days, Weekdays[first:last+1]...)
-	}
-	return days, nil
+	t, err := time.Parse("15:04", at)
+	return t.Hour()*60 + t.Minute(), err == nil
 }

@@ -2,187 +2,221 @@ package schedule_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/robco-forge/forge/internal/schedule"
 )
 
-func utc(t *testing.T, s string) time.Time {
+// with is a schedule of one zone with the entries as Parse reads them.
+func with(t *testing.T, zone string, parts ...string) schedule.Schedule {
 	t.Helper()
-	at, err := time.Parse("2006-01-02 15:04", s)
+	s, err := schedule.Parse(zone, parts...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return at
+	return s
 }
 
-func daily(zone, at string) schedule.Schedule {
-	return schedule.Schedule{Zone: zone, Entries: []schedule.Entry{{Action: schedule.Stop, At: at, Days: schedule.Weekdays}}}
-}
-
-// TestNextAcrossTheChangesOfClocks walks real zones: what does not exist comes at the next minute that does, what is there
-// twice comes once.
-func TestNextAcrossTheChangesOfClocks(t *testing.T) {
+func TestCheckSaysWhatIsWrong(t *testing.T) {
+	ok := schedule.Entry{Action: schedule.Start, At: "08:00", Days: []string{"MON"}}
+	full := make([]schedule.Entry, schedule.MaxEntries)
+	for i := range full {
+		full[i] = schedule.Entry{Action: schedule.Stop, At: time.Unix(int64(i)*60, 0).UTC().Format("15:04"), Days: []string{"SUN"}}
+	}
 	for _, c := range []struct {
-		name, zone, at, after string
-		want                  string // UTC
-		shifted               bool
+		name, zone string
+		entries    []schedule.Entry
+		want       string // a part of the error; none: it is fine
 	}{
-		{"an ordinary day", "Europe/Berlin", "08:00", "2026-11-23 00:00", "2026-11-23 07:00", false},
-		{"strictly after", "Europe/Berlin", "08:00", "2026-11-23 07:00", "2026-11-24 07:00", false},
-		{"Berlin, forward: 02:30 is not there", "Europe/Berlin", "02:30", "2027-03-27 12:00", "2027-03-28 01:00", true},
-		{"Berlin, forward: 02:00 is not there either", "Europe/Berlin", "02:00", "2027-03-27 12:00", "2027-03-28 01:00", true},
-		{"Berlin, forward: 03:00 is there", "Europe/Berlin", "03:00", "2027-03-27 12:00", "2027-03-28 01:00", false},
-		{"Berlin, back: 02:30 is there twice, the first", "Europe/Berlin", "02:30", "2026-10-24 12:00", "2026-10-25 00:30", false},
-		{"Berlin, back: not the second", "Europe/Berlin", "02:30", "2026-10-25 00:30", "2026-10-26 01:30", false},
-		{"New York, forward", "America/New_York", "02:15", "2027-03-13 12:00", "2027-03-14 07:00", true},
-		{"New York, back", "America/New_York", "01:30", "2026-10-31 12:00", "2026-11-01 05:30", false},
-		{"Lord Howe, forward by half an hour", "Australia/Lord_Howe", "02:10", "2026-10-03 00:00", "2026-10-03 15:30", true},
-		{"Lord Howe, back by half an hour", "Australia/Lord_Howe", "01:45", "2027-04-02 20:00", "2027-04-03 14:45", false},
-		{"Kathmandu, a quarter of an hour off", "Asia/Kathmandu", "09:00", "2026-11-23 00:00", "2026-11-23 03:15", false},
-		{"São Paulo, when midnight was not there", "America/Sao_Paulo", "00:00", "2018-11-03 12:00", "2018-11-04 03:00", true},
-		{"Apia, the day that was left out", "Pacific/Apia", "12:00", "2011-12-30 00:00", "2011-12-30 10:00", true},
-		{"UTC", "UTC", "23:59", "2026-12-31 23:58", "2026-12-31 23:59", false},
-		{"leap day", "UTC", "00:00", "2028-02-28 12:00", "2028-02-29 00:00", false},
+		{"plain", "Europe/Berlin", []schedule.Entry{ok}, ""},
+		{"UTC", "UTC", []schedule.Entry{ok}, ""},
+		{"a zone without changes", "Etc/GMT+5", []schedule.Entry{ok}, ""},
+		{"three levels", "America/Argentina/Buenos_Aires", []schedule.Entry{ok}, ""},
+		{"as many entries as there may be", "UTC", full, ""},
+		{"small letters", "UTC", []schedule.Entry{{Action: "start", At: "00:00", Days: []string{"mon", "Sun"}}}, ""},
+		{"the last minute", "UTC", []schedule.Entry{{Action: "stop", At: "23:59", Days: []string{"MON"}}}, ""},
+		{"same time, other day", "UTC", []schedule.Entry{ok, {Action: "stop", At: "08:00", Days: []string{"TUE"}}}, ""},
+
+		{"no zone", "", []schedule.Entry{ok}, "timezone: write a name"},
+		{"the server's zone", "Local", []schedule.Entry{ok}, "timezone: write a name"},
+		{"an offset", "+02:00", []schedule.Entry{ok}, "timezone: write a name"},
+		{"an offset from UTC", "UTC+2", []schedule.Entry{ok}, `timezone "UTC+2" is not known`},
+		{"an abbreviation", "EST", []schedule.Entry{ok}, "timezone: write a name"},
+		{"no such city", "Europe/Atlantis", []schedule.Entry{ok}, `timezone "Europe/Atlantis" is not known`},
+		{"half a name", "Europe", []schedule.Entry{ok}, `timezone "Europe" is not known`},
+		{"a path", "../../etc/passwd", []schedule.Entry{ok}, "timezone: write a name"},
+		{"a path of the machine", "/etc/localtime", []schedule.Entry{ok}, "timezone: write a name"},
+		{"leap seconds", "right/Europe/Berlin", []schedule.Entry{ok}, "timezone: write a name"},
+		{"an endless name", "Europe/" + strings.Repeat("x", 1<<20), []schedule.Entry{ok}, "timezone: write a name"},
+
+		{"no entries", "UTC", nil, "entries: there are 0; a schedule has 1 to 28"},
+		{"too many entries", "UTC", slices.Concat(full, []schedule.Entry{ok}), "entries: there are 29; a schedule has 1 to 28"},
+		{"unknown action", "UTC", []schedule.Entry{ok, {Action: "reboot", At: "09:00", Days: []string{"MON"}}}, `entry 2: action "reboot": write start or stop`},
+		{"midnight at the end", "UTC", []schedule.Entry{{Action: "stop", At: "24:00", Days: []string{"MON"}}}, `entry 1: time "24:00": write HH:MM from 00:00 to 23:59`},
+		{"one digit", "UTC", []schedule.Entry{{Action: "stop", At: "8:00", Days: []string{"MON"}}}, `entry 1: time "8:00"`},
+		{"one digit and a space", "UTC", []schedule.Entry{{Action: "stop", At: "8:00 ", Days: []string{"MON"}}}, `entry 1: time "8:00 "`},
+		{"minute sixty", "UTC", []schedule.Entry{{Action: "stop", At: "08:60", Days: []string{"MON"}}}, `entry 1: time "08:60"`},
+		{"no time", "UTC", []schedule.Entry{{Action: "stop", Days: []string{"MON"}}}, `entry 1: time ""`},
+		{"no days", "UTC", []schedule.Entry{{Action: "stop", At: "08:00"}}, "entry 1: no days: name at least one of MON, TUE"},
+		{"no such day", "UTC", []schedule.Entry{{Action: "stop", At: "08:00", Days: []string{"MONDAY"}}}, `entry 1: day "MONDAY": write one of MON`},
+		{"a letter that folds into another", "UTC", []schedule.Entry{{Action: "stop", At: "08:00", Days: []string{"ſun"}}}, `entry 1: day "ſun"`},
+		{"a day twice", "UTC", []schedule.Entry{{Action: "stop", At: "08:00", Days: []string{"MON", "mon"}}}, "entry 1: day MON is there twice"},
+		{"two at once", "UTC", []schedule.Entry{ok, {Action: "stop", At: "08:00", Days: []string{"TUE", "mon"}}}, "entry 2: entry 1 is at 08:00 on MON, too"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, ok := daily(c.zone, c.at).Next(utc(t, c.after))
-			if want := utc(t, c.want); !ok || !got.At.Equal(want) || got.Shifted != c.shifted {
-				t.Errorf("got %v %v shifted %v (%s), want %v", ok, got.At, got.Shifted, got.Local, want)
+			s := schedule.Schedule{Zone: c.zone, Entries: c.entries}
+			err := s.Check()
+			if c.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 200 {
+				t.Errorf("Check() = %.300v, want %q", err, c.want)
+			}
+			if o, found := s.Next(time.Unix(0, 0)); found {
+				t.Errorf("Next() = %+v for a schedule that is refused", o)
+			}
+			if o, found := s.Last(time.Unix(1e9, 0), time.Unix(0, 0)); found {
+				t.Errorf("Last() = %+v for a schedule that is refused", o)
+			}
+			if list := s.Simulate(time.Unix(0, 0), time.Unix(1e9, 0)); list != nil {
+				t.Errorf("Simulate() = %+v for a schedule that is refused", list)
 			}
 		})
 	}
 }
 
-var zones = []string{
-	"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/Sao_Paulo", "Pacific/Apia", "Africa/Casablanca",
-	"UTC", "Asia/Tehran", "Antarctica/Troll", "America/St_Johns", "Pacific/Chatham",
-}
-
-func someSchedule(t *rapid.T) schedule.Schedule {
-	s := schedule.Schedule{Zone: rapid.SampledFrom(zones).Draw(t, "zone")}
-	times := rapid.SliceOfNDistinct(rapid.IntRange(0, 1439), 1, 5, rapid.ID).Draw(t, "times")
-	for i, minutes := range times {
-		days := rapid.SliceOfNDistinct(rapid.SampledFrom(schedule.Weekdays), 1, 7, rapid.ID).Draw(t, "days")
-		action := schedule.Start
-		if i%2 == 1 {
-			action = schedule.Stop
-		}
-		s.Entries = append(s.Entries, schedule.Entry{Action: action, At: time.Unix(int64(minutes)*60, 0).UTC().Format("15:04"), Days: days})
+func TestNormalIsOneForm(t *testing.T) {
+	const given = `{"timezone":"Europe/Berlin","entries":[
+		{"action":"stop","at":"18:30","days":["fri","Mon"]},
+		{"action":"start","at":"08:00","days":["TUE"]},
+		{"action":"start","at":"08:00","days":["SUN","MON"]}]}`
+	const want = `{"timezone":"Europe/Berlin","entries":[` +
+		`{"action":"start","at":"08:00","days":["MON","SUN"]},` +
+		`{"action":"start","at":"08:00","days":["TUE"]},` +
+		`{"action":"stop","at":"18:30","days":["MON","FRI"]}]}`
+	var s schedule.Schedule
+	if err := json.Unmarshal([]byte(given), &s); err != nil {
+		t.Fatal(err)
 	}
-	return s
-}
-
-// TestOccurrencesAreWhatAWallClockShows walks every minute of some days and reads the clock on the wall: an entry occurs when
-// its time is first shown on its day, or, when it is never shown, at the first minute behind it.
-func TestOccurrencesAreWhatAWallClockShows(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := someSchedule(t)
-		loc, err := time.LoadLocation(s.Zone)
-		if err != nil {
-			t.Fatal(err)
-		}
-		from := time.Date(rapid.SampledFrom([]int{2011, 2018, 2026, 2027}).Draw(t, "year"), time.January, 1, 0, 0, 0, 0, time.UTC).
-			AddDate(0, 0, rapid.IntRange(0, 364).Draw(t, "day"))
-		until := from.AddDate(0, 0, 5)
-		due := map[string]int{} // wall times still to be shown, by entry
-		var want []time.Time
-		latest := ""
-		for at := from.AddDate(0, 0, -3); !at.After(until); at = at.Add(time.Minute) {
-			wall := at.In(loc).Format("2006-01-02 15:04")
-			if wall <= latest {
-				continue // shown before
-			}
-			// Every wall minute between the latest and this one has come.
-			first, _ := time.Parse("2006-01-02 15:04", wall)
-			if latest != "" {
-				first, _ = time.Parse("2006-01-02 15:04", latest)
-				first = first.Add(time.Minute)
-			}
-			last, _ := time.Parse("2006-01-02 15:04", wall)
-			latest = wall
-			for m := first; !m.After(last); m = m.Add(time.Minute) {
-				for i, e := range s.Entries {
-					if e.At == m.Format("15:04") && slices.Contains(e.Days, strings.ToUpper(m.Format("Mon"))) {
-						due[m.Format("2006-01-02 15:04")] = i
-						if at.After(from) && (len(want) == 0 || !want[len(want)-1].Equal(at)) {
-							want = append(want, at)
-						}
-					}
-				}
-			}
-		}
-		var got []time.Time
-		for _, o := range s.Between(from, until, 1000) {
-			got = append(got, o.At)
-			if i, ok := due[o.Local[4:20]]; !ok || i != o.Entry || s.Entries[i].Action != o.Action {
-				t.Fatalf("%s: entry %d occurs as %q", s, o.Entry, o.Local)
-			}
-			if last, ok := s.Last(o.At, o.At.Add(-time.Second)); !ok || last.Local != o.Local {
-				t.Fatalf("%s: the last up to %v is %+v", s, o.At, last)
-			}
-		}
-		if !slices.EqualFunc(got, want, time.Time.Equal) {
-			t.Fatalf("%s from %v:\ngot  %v\nwant %v", s, from, got, want)
-		}
-	})
-}
-
-func TestWhatIsSaidIsReadAgain(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := someSchedule(t)
-		if s.Check() != nil {
-			return // two entries at one time
-		}
-		n := s.Normal()
-		text := strings.TrimSuffix(n.String(), " ("+n.Zone+")")
-		again, err := schedule.Parse(n.Zone, strings.Split(text, "; ")...)
-		if err != nil || again.String() != n.String() {
-			t.Fatalf("%q is read as %q: %v", n, again, err)
-		}
-	})
-}
-
-func TestParse(t *testing.T) {
-	s, err := schedule.Parse("Europe/Berlin", "stop 18:30 WEEKDAYS", "start 08:00 mon-fri")
-	if err != nil || s.String() != "start 08:00 MON,TUE,WED,THU,FRI; stop 18:30 MON,TUE,WED,THU,FRI (Europe/Berlin)" {
-		t.Errorf("%v, %v", s, err)
+	got, err := json.Marshal(s.Normal())
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, bad := range [][]string{
-		{"Europe/Berlin"}, {"Mars/Olympus", "start 08:00 MON"}, {"Local", "start 08:00 MON"}, {"", "start 08:00 MON"}, {"UTC", "start 8:00 MON"},
-		{"UTC", "start 24:00 MON"}, {"UTC", "begin 08:00 MON"}, {"UTC", "start 08:00"}, {"UTC", "start 08:00 FRI-MON"}, {"UTC", "start 08:00 DOOMSDAY"},
-		{"UTC", "start 08:00 MON", "stop 08:00 MON-TUE"}, {"UTC", "start 08:00 MON,MON"}, {"../etc/passwd", "start 08:00 MON"},
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if s.Entries[0].Days[0] != "fri" {
+		t.Error("Normal changed the schedule it was asked of")
+	}
+}
+
+func TestParseReadsWhatAPersonWrites(t *testing.T) {
+	for _, c := range []struct {
+		parts []string
+		want  string // String of it, or a part of the error
+		ok    bool
+	}{
+		{[]string{"stop 18:30 MON-FRI", "start 08:00 MON-FRI"}, "start 08:00 MON-FRI, stop 18:30 MON-FRI (Europe/Berlin)", true},
+		{[]string{"stop 18:30 mon,wed,fri"}, "stop 18:30 MON,WED,FRI (Europe/Berlin)", true},
+		{[]string{"  STOP  18:30\tweekdays "}, "stop 18:30 MON-FRI (Europe/Berlin)", true},
+		{[]string{"stop 18:30 daily"}, "stop 18:30 DAILY (Europe/Berlin)", true},
+		{[]string{"stop 18:30 MON-SUN"}, "stop 18:30 DAILY (Europe/Berlin)", true},
+		{[]string{"stop 18:30 FRI-MON"}, "stop 18:30 MON,FRI-SUN (Europe/Berlin)", true},
+		{[]string{"stop 18:30 tue-tue"}, "stop 18:30 TUE (Europe/Berlin)", true},
+		{[]string{"stop 18:30 SAT-SUN"}, "stop 18:30 SAT,SUN (Europe/Berlin)", true},
+		{[]string{"stop 18:30 MON-WED,SAT"}, "stop 18:30 MON-WED,SAT (Europe/Berlin)", true},
+		{[]string{"start 08:00 SAT", "start 08:00 MON"}, "start 08:00 MON, start 08:00 SAT (Europe/Berlin)", true},
+
+		{nil, "entries: there are 0", false},
+		{[]string{""}, `entry 1: "": write an action, a time and days, as in "start 08:00 MON-FRI"`, false},
+		{[]string{"start 08:00 MON", "stop 18:30 MON, TUE"}, "entry 2: \"stop 18:30 MON, TUE\": write an action", false},
+		{[]string{"stop 18:30 MON,"}, `entry 1: days "": write days such as`, false},
+		{[]string{"stop 18:30 MON-"}, `entry 1: days "MON-"`, false},
+		{[]string{"stop 18:30 MON-TUE-WED"}, `entry 1: days "MON-TUE-WED"`, false},
+		{[]string{"stop 18:30 DAILY,MON"}, `entry 1: days "DAILY"`, false},
+		{[]string{"stop 18:30 MON-WED,TUE"}, "entry 1: day TUE is there twice", false},
+		{[]string{"halt 18:30 MON"}, `entry 1: action "halt"`, false},
+		{[]string{"stop 6pm MON"}, `entry 1: time "6pm"`, false},
 	} {
-		if s, err := schedule.Parse(bad[0], bad[1:]...); err == nil {
-			t.Errorf("%q is read as %v", bad, s)
+		s, err := schedule.Parse("Europe/Berlin", c.parts...)
+		if c.ok {
+			if err != nil || s.String() != c.want {
+				t.Errorf("%q = %s, %v; want %s", c.parts, s, err, c.want)
+			}
+			continue
 		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: error %v, want %s", c.parts, err, c.want)
+		}
+	}
+	if got := (schedule.Schedule{Zone: "UTC"}).String(); got != "nothing (UTC)" {
+		t.Errorf("a schedule without entries is %q", got)
 	}
 }
 
+// parsed reads what String wrote.
+func parsed(s schedule.Schedule) (schedule.Schedule, error) {
+	text := strings.TrimSuffix(s.String(), " ("+s.Zone+")")
+	return schedule.Parse(s.Zone, strings.Split(text, ", ")...)
+}
+
+func TestParseReadsWhatStringWrites(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := anySchedule(t, "Europe/Berlin")
+		back, err := parsed(s)
+		if err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+		if diff := cmp.Diff(s.Normal(), back); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// FuzzCheck feeds a schedule as it comes over the wire to everything that may be asked of it.
 func FuzzCheck(f *testing.F) {
-	f.Add(`{"timezone":"Europe/Berlin","entries":[{"action":"start","at":"08:00","days":["MON"]}]}`)
-	f.Add(`{"timezone":"Local","entries":[{"action":"stop","at":"99:99","days":[]}]}`)
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Add([]byte(`{"timezone":"Europe/Berlin","entries":[{"action":"start","at":"08:00","days":["MON","fri"]}]}`), int64(0))
+	f.Add([]byte(`{"timezone":"Pacific/Apia","entries":[{"action":"stop","at":"23:59","days":["SUN"]},{"action":"stop","at":"","days":null}]}`), int64(1325203200))
+	f.Add([]byte(`{"entries":[{"days":["ſun","MON","MON"]}]}`), int64(-1))
+	f.Fuzz(func(t *testing.T, wire []byte, unix int64) {
 		var s schedule.Schedule
-		if json.Unmarshal([]byte(text), &s) != nil {
+		if json.Unmarshal(wire, &s) != nil {
 			return
 		}
-		s.Next(time.Unix(0, 0)) // of any
-		if s.Check() != nil {
+		err := s.Check()
+		normal := s.Normal()
+		if again := normal.Normal(); !reflect.DeepEqual(normal, again) {
+			t.Fatalf("%+v becomes %+v", normal, again)
+		}
+		if also := normal.Check(); (err == nil) != (also == nil) {
+			t.Fatalf("%+v: %v; in its canonical form: %v", s, err, also)
+		}
+		if err != nil {
+			if s.String() == "" || len(err.Error()) > 400 {
+				t.Fatalf("%q: %.500v", s.String(), err)
+			}
 			return
 		}
-		n := s.Normal()
-		if n.Check() != nil || n.Normal().String() != n.String() {
-			t.Errorf("%v is not normal", n)
+		if back, err := parsed(s); err != nil || !reflect.DeepEqual(back, normal) {
+			t.Fatalf("%s is read as %s, %v", s, back, err)
 		}
-		if o, ok := n.Next(time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)); !ok || o.At.IsZero() {
-			t.Errorf("%v never occurs", n)
+		at := time.Unix(unix%(1<<34), 0) // within 500 years of 1970
+		next, ok := s.Next(at)
+		if !ok || !next.At.After(at) || next.At.After(at.Add(10*24*time.Hour)) {
+			t.Fatalf("%s: after %s comes %+v, %v", s, at, next, ok)
+		}
+		if last, ok := s.Last(next.At, at); !ok || last != next {
+			t.Fatalf("%s: last %+v, next %+v", s, last, next)
 		}
 	})
 }

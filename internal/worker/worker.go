@@ -22,6 +22,7 @@ const (
 	reconcilers   = 4
 	idlePoll      = time.Second
 	settleEvery   = 5 * time.Second
+	driftPoll     = 5 * time.Second
 	houseEvery    = 10 * time.Minute
 	settleBatch   = 100
 	keyLifetime   = 24 * time.Hour
@@ -34,6 +35,7 @@ const (
 type Config struct {
 	Reconciler *workspace.Reconciler
 	Sweeper    *workspace.Sweeper
+	Drift      *workspace.Drift
 	Meter      *cost.Meter
 	Budgets    *budget.Book
 	Log        *audit.Log
@@ -90,6 +92,10 @@ func (w *Workers) Run(ctx context.Context) {
 	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
+	wg.Go(func() {
+		// A sweep takes as long as Amazon lets it. It ends with the process and is begun anew by the next one.
+		w.loop(ctx, "drift", driftPoll, nil, func(context.Context) (int, error) { return w.Drift.Round(actor.With(ctx, actor.System("drift"))) })
+	})
 	wg.Go(func() {
 		// Not with the minute of a step, and not to its end: it is one transaction, which the next process begins again.
 		w.loop(ctx, "partitions", houseEvery, nil, func(context.Context) (int, error) { return w.partitions(ctx) })

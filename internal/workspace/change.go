@@ -482,7 +482,11 @@ func (w *WorkSpace) wantedSpec() price.Spec {
 }
 
 func (w *WorkSpace) subject() cost.Subject {
-	return cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}
+	s := cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}
+	if w.AcceptedAt != nil {
+		s.Since = *w.AcceptedAt
+	}
+	return s
 }
 
 // ChangeCost is what the change that is under way, or asked for, costs.

@@ -249,7 +249,7 @@ func (t times) missing(w *WorkSpace, l look, now time.Time) decision {
 
 func (w *WorkSpace) goneBecause() string {
 	if w.Desired == WantTerminated {
-		return "terminated"
+		return w.wishedBy()
 	}
 	return "drift: terminated outside"
 }
@@ -272,7 +272,7 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
 	case news:
 		return decision{do: note, to: state, reason: t.because(w, state, o, now)}
-	case w.Change != "" && w.ChangeBegunAt == nil && o.Changing == changing[w.Change] && !o.ChangeFailed:
+	case w.Change != "" && w.ChangeBegunAt == nil && o.Changing != "" && o.Changing == changing[w.Change] && !o.ChangeFailed:
 		return decision{do: note, to: state, reason: w.StateReason, begun: true}
 	case w.Change != "" && t.changeFailed(w, o, now):
 		return decision{do: note, to: state, reason: "provider", undone: true, code: codeChange, message: "Amazon has not changed the " + spelled[w.Change] + " to " + w.ChangeTo}
@@ -462,10 +462,9 @@ func (t times) because(w *WorkSpace, state State, o *Observation, now time.Time)
 	switch {
 	case w.Asked != "" || w.Desired == WantTerminated:
 		return w.wishedBy()
+	case w.Change != "" && (w.differs(o) || state != w.State && state != Stopping && state != Stopped):
+		return "user" // Amazon reboots it for that
 	case state == w.State && w.differs(o):
-		if w.Change != "" {
-			return "user"
-		}
 		return "drift"
 	case state == w.State:
 		return w.StateReason

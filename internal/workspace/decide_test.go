@@ -151,10 +151,10 @@ func TestDecide(t *testing.T) {
 		{"terminate wanted", row(ran, want(WantTerminated)), seen("AVAILABLE"), hour, decision{do: terminate}},
 		{"terminating", row(ran, want(WantTerminated), in(Terminating, hour)), seen("TERMINATING"), hour + minute, decision{after: 30 * time.Second}},
 		{"terminating too long", row(ran, want(WantTerminated), in(Terminating, hour)), seen("TERMINATING"), hour + 20*minute, decision{do: note, to: Terminating, reason: "requested", flag: FlagStuck}},
-		{"terminated", row(ran, want(WantTerminated), in(Terminating, hour)), look{}, hour + 5*minute, decision{do: note, to: Terminated, reason: "terminated"}},
+		{"terminated", row(ran, want(WantTerminated), in(Terminating, hour)), look{}, hour + 5*minute, decision{do: note, to: Terminated, reason: "user"}},
 		{"terminated on its way, young", row(made, want(WantTerminated), in(Terminating, 0)), look{}, 30 * time.Second, decision{after: 15 * time.Second}},
-		{"terminated on its way", row(made, want(WantTerminated), in(Terminating, 0)), look{}, minute, decision{do: note, to: Terminated, reason: "terminated"}},
-		{"failed and cleared away", row(made, want(WantTerminated), in(Terminating, 0), func(w *WorkSpace) { w.ErrorCode = "InternalError" }), look{}, hour, decision{do: note, to: Failed, reason: "terminated"}},
+		{"terminated on its way", row(made, want(WantTerminated), in(Terminating, 0)), look{}, minute, decision{do: note, to: Terminated, reason: "user"}},
+		{"failed and cleared away", row(made, want(WantTerminated), in(Terminating, 0), func(w *WorkSpace) { w.ErrorCode = "InternalError" }), look{}, hour, decision{do: note, to: Failed, reason: "user"}},
 		{"terminated outside, shown", row(ran), seen("TERMINATING"), hour, decision{do: note, to: Terminating, reason: "drift"}},
 		{"terminated outside, gone", row(ran, in(Terminating, hour)), look{}, hour + 5*minute, decision{do: note, to: Terminated, reason: "drift: terminated outside"}},
 

@@ -156,16 +156,16 @@ func (w *WorkSpace) staleRule(now time.Time) (coming, bool) {
 	if w.StoppedAt == nil {
 		return coming{}, false
 	}
+	if w.StaleAt != nil && w.StateSince.After(*w.StaleAt) && w.Notices[noteRead].At.Before(w.StateSince) && (w.State == Available || w.State == Stopped) {
+		// It has run since: somebody has used it, or Amazon has maintained it.
+		check := step{policy: PolicyStale, do: doCheck, at: w.StateSince}
+		if w.State == Available {
+			check.at = check.at.Add(idleGrace)
+		}
+		return coming{check, step{policy: PolicyStale, do: doTerminate, at: w.StaleAt.Add(staleGrace)}}, true
+	}
 	if w.State != Stopped {
-		if w.StaleAt == nil || w.State != Available {
-			return coming{}, false
-		}
-		// It runs: somebody may use it, or Amazon maintains it.
-		at := w.StateSince.Add(idleGrace)
-		if read := w.Notices[noteRead].At; !read.Before(at) {
-			at = read.Add(lookAgain)
-		}
-		return coming{next: step{policy: PolicyStale, do: doCheck, at: at}, effect: step{policy: PolicyStale, do: doTerminate, at: w.StaleAt.Add(staleGrace)}}, !w.KeepAlive
+		return coming{}, false
 	}
 	if w.StaleAt == nil {
 		flag := w.StoppedAt.Add(staleAfter)

@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// sweepBatch is how many due WorkSpaces one round takes.
-	sweepBatch = 100
-	// sweepLease is how long they are not found by others: what a crash costs at the most.
-	sweepLease = time.Minute
+	// ruleBatch is how many due WorkSpaces one round takes.
+	ruleBatch = 100
+	// ruleLease is how long they are not found by others: what a crash costs at the most.
+	ruleLease = time.Minute
 	// pausedFor is how soon what is paused is looked at again.
 	pausedFor = 5 * time.Minute
 )
@@ -34,7 +34,7 @@ type Sweeper struct {
 	Slog  *slog.Logger
 }
 
-// Round does what is due of up to sweepBatch WorkSpaces, and returns how many it took.
+// Round does what is due of up to ruleBatch WorkSpaces, and returns how many it took.
 func (s *Sweeper) Round(ctx context.Context) (int, error) {
 	due, err := s.claim(ctx)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Sweeper) claim(ctx context.Context) ([]WorkSpace, error) {
 			ORDER BY rule_due_at
 			LIMIT $3
 			FOR UPDATE SKIP LOCKED))
-		RETURNING`+columns, now.Add(sweepLease), now, sweepBatch)
+		RETURNING`+columns, now.Add(ruleLease), now, ruleBatch)
 }
 
 // reading is what the provider said of a connection, and whether it said anything.
@@ -297,7 +297,7 @@ func (s *Sweeper) budgetStops(ctx context.Context, pauses Pauses) (int, error) {
 	if pauses.why(PolicyBudget, doStop, now) != "" {
 		return 0, nil
 	}
-	due, err := budget.DueStops(ctx, s.Log.Pool(), now, sweepBatch)
+	due, err := budget.DueStops(ctx, s.Log.Pool(), now, ruleBatch)
 	if err != nil {
 		return 0, err
 	}

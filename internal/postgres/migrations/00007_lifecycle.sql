@@ -23,6 +23,7 @@ CREATE TABLE drift_sweeps (
   pages integer NOT NULL DEFAULT 0,
   seen integer NOT NULL DEFAULT 0,
   completed_at timestamptz NULL,
+  tags_after text NOT NULL DEFAULT '',
   PRIMARY KEY (region, directory_id)
 );
 CREATE TABLE policy_pauses (
