@@ -21,12 +21,10 @@ import (
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/blueprint"
-	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
-	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/workspace"
 )
@@ -36,7 +34,7 @@ import (
 // Forge's workers are off. At each instant the driver calls the steps that they call until none has anything to do. There is
 // one thing that it does otherwise: what waits for Amazon is not looked at every few minutes, of which almost all would show
 // nothing new, but when it has changed at Amazon's: at once where that makes a difference to the bill, else at the next full
-// minute.
+// minute. The rules are swept at full minutes.
 type year struct {
 	*rig
 	from, to   time.Time
@@ -123,15 +121,17 @@ func (y *year) prices() {
 	y.admin("PUT", "/_emu/prices", book, &book)
 }
 
-// enrol makes the people, their team and its lead, and their blueprint. Only the organisation has a budget, which is no
-// limit: what budgets do is not what the year is about, and each takes its time with every hour that is charged.
+// enrol makes the people, their team and its lead, and their blueprint. There are no budgets: they are not what the year is
+// about, and each takes its time with every hour that is charged.
 func (y *year) enrol() {
+	for _, sql := range []string{`DELETE FROM budget_entries`, `DELETE FROM budget_periods`, `DELETE FROM user_budgets`, `UPDATE organisation SET budget_default = 'allow'`} {
+		if _, err := y.db.Exec(y.t.Context(), sql); err != nil {
+			y.t.Fatal(err)
+		}
+	}
 	ctx := actor.With(y.t.Context(), actor.Operator("year"))
 	err := y.forge.Log.Change(ctx, audit.Intent{Action: "year.people", ResourceType: "user"}, func(tx *audit.Tx) error {
 		if _, err := people.CreateTeam(ctx, tx, "year", "cc-3000"); err != nil {
-			return err
-		}
-		if _, err := y.forge.Budgets.Set(ctx, tx, budget.Setting{Scope: budget.Organisation, ScopeID: budget.OrganisationID, Amount: 10_000_000 * money.Dollar}); err != nil {
 			return err
 		}
 		if _, err := blueprint.Create(ctx, tx, nil, "year", "what the year is made with", blueprint.Definition{
@@ -206,6 +206,9 @@ func (y *year) due(ctx context.Context) due {
 	return d
 }
 
+// fullMinute is the first full minute that is not before t.
+func fullMinute(t time.Time) time.Time { return t.Add(time.Minute - 1).Truncate(time.Minute) }
+
 func (y *year) took(what string, since time.Time) {
 	y.steps[what]++
 	y.spent[what] += time.Since(since)
@@ -226,11 +229,11 @@ func (y *year) run(ctx context.Context) {
 			consider(y.agenda[0].at)
 		}
 		if len(y.late) > 0 {
-			consider(y.clock.Now().Truncate(time.Minute).Add(time.Minute))
+			consider(fullMinute(y.clock.Now().Add(time.Nanosecond)))
 		}
 		consider(y.changes)
 		consider(d.rows)
-		consider(d.rules)
+		consider(fullMinute(d.rules))
 		consider(d.meters)
 		// Amazon's instants have nanoseconds.
 		if next = next.Add(time.Microsecond - 1).Truncate(time.Microsecond); next.After(y.clock.Now()) {
@@ -268,7 +271,7 @@ func (y *year) settle(ctx context.Context) due {
 		switch {
 		case !d.rows.After(now):
 			y.reconcile(ctx)
-		case !d.rules.After(now):
+		case !fullMinute(d.rules).After(now):
 			began := time.Now()
 			if _, err := y.sweeper.Round(actor.With(ctx, actor.System("rules"))); err != nil {
 				y.t.Fatal(err)
@@ -330,7 +333,7 @@ func (y *year) news(ctx context.Context, now time.Time) bool {
 			y.late = append(y.late, c.ID)
 		}
 	}
-	if now.Equal(now.Truncate(time.Minute)) {
+	if now.Equal(fullMinute(now)) {
 		rouse, y.late = append(rouse, y.late...), nil
 	}
 	if len(rouse) == 0 {
