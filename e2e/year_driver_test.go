@@ -68,7 +68,7 @@ func newYear(t testing.TB, n int, seed uint64, from time.Time, days int) *year {
 		steps: map[string]int{}, spent: map[string]time.Duration{},
 	}
 	y.rig = newRig(t, 1, func(c *emulator.Config) {
-		c.Now, c.Quota, c.HourRule, c.Maintenance = y.clock.Now, 100_000, emulator.SessionCeil, true
+		c.Now, c.Quota, c.HourRule, c.Maintenance, c.Hasty = y.clock.Now, 100_000, emulator.SessionCeil, true, true
 	})
 	y.people = populate(n, seed, y.from, y.to)
 	y.prices()
