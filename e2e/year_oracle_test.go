@@ -90,7 +90,7 @@ func (o *oracle) add(kind string, at time.Time) {
 // seen is what Forge must have noticed.
 func (o *oracle) seen() {
 	for i, s := range o.spans {
-		if s.State == "ABSENT" {
+		if s.State == "TERMINATED" {
 			o.add(kindGone, s.From)
 		}
 		if i == 0 {
