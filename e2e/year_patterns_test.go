@@ -94,11 +94,11 @@ func (p *inhabitant) office(from, to time.Time, share float64) {
 	})
 }
 
-// weekly works on one day of the week.
+// weekly works on one day of every week, or of every second or fourth.
 func (p *inhabitant) weekly(from, to time.Time) {
-	on := time.Weekday(p.rng.IntN(7))
+	on, every := p.rng.IntN(28), []int{7, 14, 28}[p.rng.IntN(3)]
 	p.days(from, to, func(d time.Time) {
-		if d.Weekday() == on && p.rng.IntN(10) > 0 {
+		if (int(d.Unix()/86400)+on)%every == 0 {
 			p.session(d.Add(p.minutes(8*60, 17*60)), p.minutes(20, 300))
 		}
 	})
@@ -110,51 +110,51 @@ var patterns = []struct {
 	share int
 	plan  func(p *inhabitant)
 }{
-	{"office worker", 85, func(p *inhabitant) { p.office(p.launch, p.to, 0.9) }},
-	{"night owl across midnight and month ends", 55, func(p *inhabitant) {
+	{"office worker", 14, func(p *inhabitant) { p.office(p.launch, p.to, 0.9) }},
+	{"night owl across midnight and month ends", 14, func(p *inhabitant) {
 		p.days(p.launch, p.to, func(d time.Time) {
 			if p.rng.IntN(7) < 4 || d.Add(day).Day() == 1 {
 				p.session(d.Add(p.minutes(20*60, 23*60+30)), p.minutes(60, 420))
 			}
 		})
 	}},
-	{"weekly", 150, func(p *inhabitant) { p.weekly(p.launch, p.to) }},
+	{"weekly", 160, func(p *inhabitant) { p.weekly(p.launch, p.to) }},
 	{"a few minutes now and then", 60, func(p *inhabitant) {
 		for at := p.launch.Add(day); at.Before(p.to); at = at.Add(p.minutes(2*24*60, 16*24*60)) {
 			p.session(at, p.minutes(1, 12))
 		}
 	}},
-	{"abandons it", 110, func(p *inhabitant) { p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 50*24*60)), 0.6) }},
-	{"abandons it, kept alive", 40, func(p *inhabitant) {
+	{"abandons it", 170, func(p *inhabitant) { p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 50*24*60)), 0.6) }},
+	{"abandons it, kept alive", 45, func(p *inhabitant) {
 		p.request.KeepAlive = true
 		p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 40*24*60)), 0.6)
 	}},
-	{"back the day before its end", 40, func(p *inhabitant) { p.comesBack() }},
-	{"keeps it alive once it is flagged", 20, func(p *inhabitant) {
+	{"back the day before its end", 70, func(p *inhabitant) { p.comesBack() }},
+	{"keeps it alive once it is flagged", 30, func(p *inhabitant) {
 		last := p.launch.Add(p.minutes(5*24*60, 30*24*60))
 		p.session(last, 2*time.Hour)
 		p.does(last.Add(33*day), deed{do: "keep alive"})
 	}},
-	{"ALWAYS_ON", 55, func(p *inhabitant) {
+	{"ALWAYS_ON", 60, func(p *inhabitant) {
 		p.request.RunningMode, p.request.BundleType = "ALWAYS_ON", []string{"STANDARD", "PERFORMANCE", "POWER"}[p.rng.IntN(3)]
 		p.weekly(p.launch, p.to)
 	}},
-	{"has a lifetime", 120, func(p *inhabitant) {
+	{"has a lifetime", 130, func(p *inhabitant) {
 		p.lives(20, 300)
 		p.weekly(p.launch, p.to)
 	}},
-	{"has a lifetime that a lead extends", 40, func(p *inhabitant) {
+	{"has a lifetime that a lead extends", 50, func(p *inhabitant) {
 		days := p.lives(20, 100)
 		more := 30 + p.rng.IntN(31)
 		p.weekly(p.launch, p.to)
 		p.does(p.launch.Add(time.Duration(days-3)*day), deed{do: "lifetime", n: days + more})
 	}},
-	{"has a lifetime and keep-alive", 10, func(p *inhabitant) {
+	{"has a lifetime and keep-alive", 15, func(p *inhabitant) {
 		p.lives(20, 90)
 		p.request.KeepAlive = true
 	}},
-	{"has a schedule", 60, func(p *inhabitant) { p.scheduled() }},
-	{"extends its idle time", 40, func(p *inhabitant) {
+	{"has a schedule", 16, func(p *inhabitant) { p.scheduled() }},
+	{"extends its idle time", 20, func(p *inhabitant) {
 		p.days(p.launch, p.to, func(d time.Time) {
 			if !weekday(d) || p.rng.IntN(2) == 0 {
 				return
@@ -175,7 +175,7 @@ var patterns = []struct {
 		p.statusMissing = true
 		p.weekly(p.launch, p.to)
 	}},
-	{"AutoStop fails", 45, func(p *inhabitant) {
+	{"AutoStop fails", 30, func(p *inhabitant) {
 		p.autoStopFails = true
 		p.weekly(p.launch, p.to)
 		p.weekly(p.launch, p.to)
@@ -188,22 +188,22 @@ var patterns = []struct {
 		p.autoStopFails, p.statusStale = true, true
 		p.stopsByHand()
 	}},
-	{"switches its running mode", 40, func(p *inhabitant) {
-		p.office(p.launch, p.to, 0.4)
+	{"switches its running mode", 35, func(p *inhabitant) {
+		p.office(p.launch, p.to, 0.15)
 		mode := "ALWAYS_ON"
 		for at := p.launch.Add(p.minutes(5*24*60, 30*24*60)); at.Before(p.to); at = at.Add(p.minutes(10*24*60, 60*24*60)) {
 			p.does(at, deed{do: "mode", to: mode})
 			mode = map[string]string{"ALWAYS_ON": "AUTO_STOP", "AUTO_STOP": "ALWAYS_ON"}[mode]
 		}
 	}},
-	{"changes its bundle", 40, func(p *inhabitant) {
-		p.office(p.launch, p.to, 0.4)
+	{"changes its bundle", 35, func(p *inhabitant) {
+		p.office(p.launch, p.to, 0.15)
 		sizes := []string{"PERFORMANCE", "STANDARD", "POWER", "PERFORMANCE", "STANDARD"}
 		for i, at := 0, p.launch.Add(p.minutes(5*24*60, 30*24*60)); at.Before(p.to); i, at = i+1, at.Add(p.minutes(32*24*60, 70*24*60)) {
 			p.does(at, deed{do: "bundle", to: sizes[i%len(sizes)]})
 		}
 	}},
-	{"terminates it", 35, func(p *inhabitant) {
+	{"terminates it", 45, func(p *inhabitant) {
 		last := p.launch.Add(p.minutes(10*24*60, 200*24*60))
 		p.weekly(p.launch, last)
 		if p.rng.IntN(3) == 0 { // just before a month ends: it is gone only in the next

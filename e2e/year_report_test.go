@@ -125,7 +125,46 @@ func (y *year) happened(ctx context.Context) map[id.WorkSpace][]happening {
 type tally struct {
 	expected, met, missed, unexpected int
 	latest                            time.Duration
-	wrong                             []string
+	wrong                             []wrong
+}
+
+// wrong is something that did not happen, or should not have.
+type wrong struct {
+	who  *inhabitant
+	what string
+	at   time.Time
+}
+
+// around tells what there was shortly before and after an instant: at Amazon's, in Forge, and of what its user asked.
+func (y *year) around(ctx context.Context, p *inhabitant, spans []span, at time.Time) string {
+	const near = 100 * time.Minute
+	var b strings.Builder
+	for _, s := range spans {
+		if to := s.To; (to.IsZero() || to.After(at.Add(-near))) && s.From.Before(at.Add(near)) {
+			fmt.Fprintf(&b, "      Amazon %s %s connected %t waiting %t %s %s %d\n", s.From.Format(time.RFC3339Nano), s.State, s.Connected, s.Waiting, s.RunningMode, s.Compute, s.AutoStop)
+		}
+	}
+	for _, a := range p.asked {
+		if a.at.After(at.Add(-near)) && a.at.Before(at.Add(near)) {
+			fmt.Fprintf(&b, "      asked  %s %s %s %d\n", a.at.Format(time.RFC3339Nano), a.do, a.to, a.n)
+		}
+	}
+	rows, err := y.forge.Pool.Query(ctx, `
+		SELECT format('%s %s %s %s to %s %s', at, actor_id, kind, from_state, to_state, reason)
+		FROM workspace_events
+		WHERE workspace_id = $1 AND at BETWEEN $2 AND $3
+		ORDER BY version`, p.ws, at.Add(-near), at.Add(near))
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	events, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	for _, e := range events {
+		b.WriteString("      Forge  " + e + "\n")
+	}
+	return b.String()
 }
 
 // happenings compares what happened with what must have.
@@ -159,7 +198,10 @@ func (y *year) happenings(ctx context.Context, histories map[*inhabitant][]span)
 	y.t.Log(b.String())
 	for kind, r := range rows {
 		if r.missed+r.unexpected > 0 {
-			y.t.Errorf("%s: %d missed, %d unexpected:\n  %s", kind, r.missed, r.unexpected, strings.Join(r.wrong, "\n  "))
+			y.t.Errorf("%s: %d missed, %d unexpected:", kind, r.missed, r.unexpected)
+			for _, w := range r.wrong {
+				y.t.Logf("  %s %s (%s, %s, %s): %s %s\n%s", kind, w.who.name, w.who.ws, w.who.provider, w.who.pattern, w.what, w.at.Format(time.RFC3339Nano), y.around(ctx, w.who, histories[w.who], w.at))
+			}
 		}
 	}
 	y.messages(ctx, rows)
@@ -202,7 +244,7 @@ func timesOf(list []happening, kind string) []time.Time {
 func (r *tally) compare(p *inhabitant, want, got []time.Time, end time.Time) {
 	say := func(what string, at time.Time) {
 		if len(r.wrong) < shown {
-			r.wrong = append(r.wrong, fmt.Sprintf("%s (%s, %s, %s): %s %s", p.name, p.ws, p.provider, p.pattern, what, at.Format(time.RFC3339Nano)))
+			r.wrong = append(r.wrong, wrong{p, what, at})
 		}
 	}
 	for len(want) > 0 || len(got) > 0 {
@@ -284,9 +326,7 @@ func (y *year) costs(ctx context.Context) {
 		}
 		to[a].nanos += nanos
 		to[a].lines++
-		if a.item == "fees" {
-			to[a].about = append(to[a].about, about)
-		}
+		to[a].about = append(to[a].about, about)
 	}
 	names := map[id.WorkSpace]*inhabitant{}
 	for _, p := range y.people {
