@@ -47,12 +47,13 @@ type rig struct {
 	pg     *app.Embedded
 	keys   audit.Keys
 	aws    string
+	emu    *emulator.Emulator
 	speed  int
 	forge  *app.Forge       // serves nothing; for setting up
 	people []app.Credential // the demo's
 	db     *pgx.Conn
 	ready  atomic.Int64
-	clock  clock.Clock // of servers in this process; nil is the machine's
+	clock  clock.Clock // of servers in this process, and of the rig if it is the emulator's; nil is the machine's
 }
 
 // rigConfig is what a server process is told.
@@ -108,14 +109,16 @@ func newRig(t testing.TB, speed int, settings ...func(*emulator.Config)) *rig {
 		}
 	}()
 	t.Cleanup(func() { _ = server.Close(); _ = emu.Close() })
-	r.aws = "http://" + l.Addr().String()
+	r.aws, r.emu, r.clock = "http://"+l.Addr().String(), emu, cfg.Now
 	if err := audit.GenerateKeys(filepath.Join(dir, "keys")); err != nil {
 		t.Fatal(err)
 	}
 	if r.keys, err = audit.LoadKeys(filepath.Join(dir, "keys")); err != nil {
 		t.Fatal(err)
 	}
-	if r.forge, err = app.New(t.Context(), r.server(rigConfig{DatabaseURL: r.pg.AppURL, AWS: r.aws, Speed: speed, Rate: 100})); err != nil {
+	own := r.server(rigConfig{DatabaseURL: r.pg.AppURL, AWS: r.aws, Speed: speed, Rate: 100})
+	own.Clock = r.clock
+	if r.forge, err = app.New(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.forge.Close)

@@ -29,7 +29,8 @@ type Subject struct {
 	Payer      budget.Payer
 	CostCentre string
 	Spec       price.Spec
-	// Since is when the cloud made it: its first month is owed from then on: Amazon prorates it from the creation. Zero is now.
+	// Since is from when on the fees of the month in which its meters open are owed: when Amazon accepted it. Zero is from
+	// when they open. A month before that is not owed, though it was accepted in it.
 	Since time.Time
 }
 
@@ -97,6 +98,9 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 		from := tx.Now
 		if first := past.find(fixedMonth, func(*meter) bool { return true }) == nil; first && !s.Since.IsZero() && s.Since.Before(from) {
 			from = s.Since
+		}
+		if month := clock.StartOfMonth(tx.Now); from.Before(month) {
+			from = month
 		}
 		if err := m.sell(ctx, tx, s, rates, from, nil); err != nil {
 			return err

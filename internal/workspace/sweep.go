@@ -275,13 +275,13 @@ func (s *Sweeper) scheduled(ctx context.Context, tx *audit.Tx, w *WorkSpace, d s
 	w.ScheduledThrough = &d.occurs.At
 	details := map[string]any{"local": d.occurs.Local}
 	if d.do == doStop {
-		if w.RunningMode == price.AlwaysOn || w.stopping() || w.State == Stopped {
+		if w.RunningMode == price.AlwaysOn || w.stopping() || w.State == Stopped || w.State == Stopping {
 			return nil
 		}
 		return s.Fleet.stop(ctx, tx, w, string(PolicySchedule), details)
 	}
-	if w.Desired == WantAvailable && w.State != Stopped && w.State != Stopping {
-		return nil
+	if w.State != Stopped && w.State != Stopping && (w.Desired == WantAvailable || w.Asked != string(stop)) {
+		return nil // also where its user has logged in to what was to be stopped
 	}
 	err := s.Fleet.start(ctx, tx, w, string(PolicySchedule))
 	if errors.Is(err, budget.ErrExceeded) {

@@ -139,6 +139,11 @@ var courses = []course{
 		func(v event, f *fault) { v.put(mark{Kind: f.Kind, Fault: f.ID, Until: v.Created.Add(f.delay())}) },
 	},
 	{
+		"autostop_fails",
+		func(v event, _ *fault) bool { return v.created },
+		func(v event, f *fault) { v.put(mark{Kind: f.Kind, Fault: f.ID}) },
+	},
+	{
 		"modify_update_failed",
 		func(v event, _ *fault) bool { return v.changed },
 		func(v event, f *fault) { v.put(mark{Kind: f.Kind, Fault: f.ID}) },

@@ -64,6 +64,9 @@ type Config struct {
 	// RefundAtTermination makes the bill give back the rest of a terminated WorkSpace's month. Amazon does not say
 	// whether it does.
 	RefundAtTermination bool
+	// Hasty answers as soon as there is an answer, instead of after two milliseconds at the least: for clients that are
+	// not the bare SDK, which would now and then fail, see latency.
+	Hasty bool
 	// LogRequests tells Logger of every request, too.
 	LogRequests bool
 	// Logger hears of what went wrong inside; default slog.Default().

@@ -77,6 +77,7 @@ var faultKinds = map[string]faultKind{
 	"describe_lag":         {about: "a new WorkSpace is not described for delay_ms", stage: changing, ops: creates, uses: []string{"*delay_ms"}},
 	"tags_lost":            {about: "a new WorkSpace is without its tags", stage: changing, ops: creates},
 	"tags_lag":             {about: "a new WorkSpace's tags are not described for delay_ms", stage: changing, ops: creates, uses: []string{"*delay_ms"}},
+	"autostop_fails":       {about: "a new AutoStop WorkSpace is never stopped by its own timer", stage: changing, ops: creates},
 	"modify_update_failed": {about: "a modification ends in UPDATE_FAILED and changes nothing", stage: changing, ops: []string{"ModifyWorkspaceProperties"}},
 	"migrate_silent_fail":  {about: "a migration is accepted and comes to nothing", stage: changing, ops: []string{"MigrateWorkspace"}},
 }

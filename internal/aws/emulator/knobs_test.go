@@ -49,6 +49,7 @@ var knobs = map[string]func(*testing.T, *bench){
 	"describe_lag":              hides,
 	"tags_lost":                 losesTags,
 	"tags_lag":                  hidesTags,
+	"autostop_fails":            forgetsToStop,
 	"modify_update_failed":      failsModification,
 	"migrate_silent_fail":       failsMigration,
 	"quota":                     limits,
@@ -353,6 +354,15 @@ func keepsStatus(t *testing.T, b *bench) {
 	b.call(http.MethodDelete, "/_emu/faults/"+id, nil, http.StatusOK, nil)
 	if got := b.statuses(); got[alice] != "CONNECTED" {
 		t.Errorf("cleared: %v", got)
+	}
+}
+
+func forgetsToStop(t *testing.T, b *bench) {
+	b.fault(fault{Kind: "autostop_fails", User: "alice"})
+	alice, bob := b.available(request("alice")), b.available(request("bob"))
+	b.clock.advance(2 * time.Hour)
+	if a, s := b.describe(alice).State, b.describe(bob).State; a != types.WorkspaceStateAvailable || s != types.WorkspaceStateStopped {
+		t.Errorf("%s %s", a, s)
 	}
 }
 

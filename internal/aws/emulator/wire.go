@@ -70,7 +70,10 @@ type outcome struct {
 func (e *Emulator) deliver(w http.ResponseWriter, r *http.Request, c *call, o outcome, write func(http.ResponseWriter)) {
 	late, skew := e.faults.inSending(c, "delay"), e.faults.inSending(c, "clock_skew")
 	e.note(c, o)
-	await(r, max(late, latency-time.Since(o.arrived)))
+	if !e.cfg.Hasty {
+		late = max(late, latency-time.Since(o.arrived))
+	}
+	await(r, late)
 	if skew != 0 {
 		w.Header().Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
 	}
@@ -94,8 +97,8 @@ const latency = 2 * time.Millisecond
 
 // await returns when that much time has passed, or the request's client has gone away.
 func await(r *http.Request, d time.Duration) {
-	if r.Context().Value(http.ServerContextKey) == nil {
-		return // called directly: there is no connection
+	if d <= 0 || r.Context().Value(http.ServerContextKey) == nil {
+		return // called directly, there is no connection
 	}
 	rest := time.NewTimer(d)
 	defer rest.Stop()

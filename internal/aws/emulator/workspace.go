@@ -166,7 +166,7 @@ func (w *workspace) following() (string, time.Time) {
 		return "", time.Time{}
 	case w.State == stateStopped && !w.Maintained.IsZero():
 		return stateMaintenance, w.nextMaintenance()
-	case w.State != stateAvailable || w.Connected:
+	case w.State != stateAvailable || w.Connected || w.marked("autostop_fails") != nil:
 		return "", time.Time{}
 	}
 	idle := w.AvailableAt
