@@ -55,16 +55,16 @@ func (s *Sweeper) Round(ctx context.Context) (int, error) {
 	return len(due) + stopped, err
 }
 
-// claim finds what is due by its index, and keeps it from others for the lease.
+// claim finds what is due by its index, and keeps it from others for the lease, which no index has: so that is all it writes.
 func (s *Sweeper) claim(ctx context.Context) ([]WorkSpace, error) {
 	now := s.Clock()
 	return postgres.Many[WorkSpace](ctx, s.Log.Pool(), `
 		UPDATE workspaces
-		SET rule_due_at = $1
+		SET rule_lease_until = $1
 		WHERE id = ANY(ARRAY(
 			SELECT id
 			FROM workspaces
-			WHERE rule_due_at <= $2
+			WHERE rule_due_at <= $2 AND (rule_lease_until IS NULL OR rule_lease_until <= $2)
 			ORDER BY rule_due_at
 			LIMIT $3
 			FOR UPDATE SKIP LOCKED))
@@ -196,7 +196,7 @@ func (s *Sweeper) keep(ctx context.Context, w *WorkSpace, pauses Pauses) error {
 	_, err := s.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
 		SET connection = @connection, connection_checked_at = @connection_checked_at, last_connected_at = @last_connected_at,
-		    stopped_at = @stopped_at, scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at
+		    stopped_at = @stopped_at, scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at, rule_lease_until = NULL
 		WHERE id = @id AND version = @version`, w.named())
 	return err
 }

@@ -294,7 +294,7 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 		    enlarged_at = @enlarged_at, reduced_at = @reduced_at, grown_at = @grown_at,
 		    connection = @connection, connection_checked_at = @connection_checked_at, last_connected_at = @last_connected_at,
 		    extended_until = @extended_until, extended_minutes = @extended_minutes, stopped_at = @stopped_at, stale_at = @stale_at,
-		    scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at,
+		    scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at, rule_lease_until = NULL,
 		    version = @version, next_due_at = @next_due_at, updated_at = @updated_at, state_since = @state_since,
 		    accepted_at = @accepted_at, available_at = @available_at, terminated_at = @terminated_at
 		WHERE id = @id`, w.named()); err != nil {
