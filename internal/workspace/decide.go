@@ -272,7 +272,7 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
 	case news:
 		return decision{do: note, to: state, reason: t.because(w, state, o, now)}
-	case w.Change != "" && w.ChangeBegunAt == nil && o.Changing == changing[w.Change] && !o.ChangeFailed:
+	case w.Change != "" && w.ChangeBegunAt == nil && o.Changing != "" && o.Changing == changing[w.Change] && !o.ChangeFailed:
 		return decision{do: note, to: state, reason: w.StateReason, begun: true}
 	case w.Change != "" && t.changeFailed(w, o, now):
 		return decision{do: note, to: state, reason: "provider", undone: true, code: codeChange, message: "Amazon has not changed the " + spelled[w.Change] + " to " + w.ChangeTo}
