@@ -526,7 +526,10 @@ func (w *WorkSpace) met(o *Observation) bool {
 	case create:
 		return true
 	case start:
-		return o.State == "STARTING" || fromAmazon[o.State].Runs()
+		switch fromAmazon[o.State] { // after maintenance or a restore it may be stopped again
+		case Starting, Available, Rebooting, Impaired:
+			return true
+		}
 	case stop:
 		return o.State == "STOPPING" || o.State == "STOPPED"
 	case reboot:
