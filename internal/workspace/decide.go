@@ -533,7 +533,8 @@ func (w *WorkSpace) met(o *Observation) bool {
 	case stop:
 		return o.State == "STOPPING" || o.State == "STOPPED"
 	case reboot:
-		return o.State == "REBOOTING"
+		// One that is stuck in it is rebooted again.
+		return o.State == "REBOOTING" && (w.AskedAt != nil || w.Flag != FlagStuck)
 	case rebuild:
 		return o.State == "REBUILDING"
 	case restore:
