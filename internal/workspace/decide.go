@@ -257,7 +257,7 @@ func (w *WorkSpace) goneBecause() string {
 // shown is for a WorkSpace that the provider shows.
 func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 	state := w.follows(o)
-	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o) ||
+	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o, now) ||
 		o.State == "ERROR" && o.ErrorCode != "" && w.ErrorCode != o.ErrorCode ||
 		w.Replacing && o.State != w.ObservedState || w.differs(o)
 	age := now.Sub(w.StateSince)
@@ -521,7 +521,7 @@ func (w *WorkSpace) ended() State {
 }
 
 // met tells whether what was asked for shows its effect.
-func (w *WorkSpace) met(o *Observation) bool {
+func (w *WorkSpace) met(o *Observation, now time.Time) bool {
 	switch action(w.Asked) {
 	case create:
 		return true
@@ -544,19 +544,19 @@ func (w *WorkSpace) met(o *Observation) bool {
 	case terminate:
 		return o.State == "TERMINATING" || o.State == "TERMINATED"
 	case modify:
-		return w.modified(o)
+		return w.modified(o, now)
 	case rest, note, confirm, replace, retag:
 	}
 	return false
 }
 
 // modified tells whether what was to be modified shows.
-func (w *WorkSpace) modified(o *Observation) bool {
+func (w *WorkSpace) modified(o *Observation, now time.Time) bool {
 	if w.Change != "" {
 		is := *w
 		return is.adopt(o) || w.ChangeBegunAt != nil || o.Changing != "" && o.Changing == changing[w.Change]
 	}
-	return w.AutoStopTimeoutMinutes == nil || o.AutoStop == *w.AutoStopTimeoutMinutes || w.ExtendedMinutes != nil && o.AutoStop == *w.ExtendedMinutes
+	return w.AutoStopTimeoutMinutes == nil || o.AutoStop == w.timeout(now)
 }
 
 // wanted is what to ask of the provider, given what is desired and what is seen. It asks nothing while a transition is
@@ -649,7 +649,7 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 		case o.State == "AVAILABLE", w.State == Conflict:
 			w.ErrorCode, w.ErrorMessage = "", ""
 		}
-		if w.met(o) {
+		if w.met(o, now) {
 			w.Asked, w.AskedAt = "", nil
 		}
 		if w.adopt(o) {
