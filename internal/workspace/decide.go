@@ -282,7 +282,7 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagStuck}
 	case w.Flag == "" && o.Protocol == "PCOIP":
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagProtocol}
-	case state == Impaired && o.State != "ERROR" && w.Asked == "" && w.Desired == WantAvailable:
+	case state == Impaired && o.State != "ERROR" && (w.Asked == "" || w.Asked == string(modify)) && w.Desired == WantAvailable:
 		return t.treat(w, age, now)
 	}
 	return t.outcome(w, state, now)
