@@ -374,6 +374,9 @@ func (w *WorkSpace) adopt(o *Observation) (done bool) {
 		w.RunningMode, w.AutoStopTimeoutMinutes = o.RunningMode, &minutes
 	case o.RunningMode == price.AlwaysOn:
 		w.RunningMode, w.AutoStopTimeoutMinutes, w.ExtendedUntil, w.ExtendedMinutes = o.RunningMode, nil, nil, nil
+		if w.Desired == WantStopped { // it cannot be
+			w.Desired, w.Asked, w.AskedAt = WantAvailable, "", nil
+		}
 	}
 	return w.Change != "" && w.Property(w.Change) == w.ChangeTo
 }
