@@ -352,8 +352,8 @@ func (t times) changeFailed(w *WorkSpace, o *Observation, now time.Time) bool {
 // differs tells whether the provider sells it as something else than the row says. What has no price is not adopted.
 func (w *WorkSpace) differs(o *Observation) bool {
 	grown := func(have *int, is int) bool { return have != nil && is != 0 && *have != is }
-	return w.ErrorCode != codeNoPrice && (o.ComputeType != "" && o.ComputeType != w.BundleType || grown(w.RootGiB, o.RootGiB) || grown(w.UserGiB, o.UserGiB)) ||
-		(o.RunningMode == price.AutoStop || o.RunningMode == price.AlwaysOn) && o.RunningMode != w.RunningMode
+	return w.ErrorCode != codeNoPrice && (o.ComputeType != "" && o.ComputeType != w.BundleType || grown(w.RootGiB, o.RootGiB) || grown(w.UserGiB, o.UserGiB) ||
+		(o.RunningMode == price.AutoStop || o.RunningMode == price.AlwaysOn) && o.RunningMode != w.RunningMode)
 }
 
 // adopt brings what the provider sells onto the row, and tells whether that ended the change that was under way.
