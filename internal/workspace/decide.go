@@ -83,6 +83,7 @@ type decision struct {
 	undone   bool   // the change came to nothing
 	ask      action // what is to be asked for from now on
 	dropped  bool   // what was asked for is not asked for any more
+	over     bool   // what was asked for is so
 	flag     string // what people are told, once
 	code     string // why, if something is wrong
 	message  string
@@ -301,11 +302,13 @@ func (t times) treat(w *WorkSpace, age time.Duration, now time.Time) decision {
 	return decision{}
 }
 
-// outcome ends the wait for something that happens once and has not shown: nobody knows whether it did, or it has become
+// outcome ends the wait for something that has not shown. Of what happens once nobody knows whether it did, or it has become
 // impossible.
 func (t times) outcome(w *WorkSpace, state State, now time.Time) decision {
 	act := action(w.Asked)
 	switch {
+	case (act == start && state.up() || act == stop && state == Stopped) && w.AskedAt != nil && now.Sub(*w.AskedAt) >= t.askAgain:
+		return decision{do: note, to: state, reason: w.StateReason, over: true} // what it was to undo has not happened
 	case !act.once():
 	case w.AskedAt != nil && now.Sub(*w.AskedAt) >= t.settle:
 		return decision{do: note, to: state, reason: w.StateReason, dropped: true, code: codeUnclear, message: "Amazon did not say whether it has begun to " + spelled[w.Asked] + ", and shows no effect"}
@@ -523,18 +526,16 @@ func (w *WorkSpace) ended() State {
 	return Terminated
 }
 
-// met tells whether what was asked for shows its effect.
+// met tells whether what was asked for shows its effect. Of one that runs and was asked to start, an earlier request to stop
+// is still on its way, and the other way round: what was so before is no answer.
 func (w *WorkSpace) met(o *Observation, now time.Time) bool {
 	switch action(w.Asked) {
 	case create:
 		return true
 	case start:
-		switch fromAmazon[o.State] { // after maintenance or a restore it may be stopped again
-		case Starting, Available, Rebooting, Impaired:
-			return true
-		}
+		return o.State == "STARTING" || fromAmazon[o.State].up() && (!w.State.Runs() || w.AskedAt == nil)
 	case stop:
-		return o.State == "STOPPING" || o.State == "STOPPED"
+		return o.State == "STOPPING" || o.State == "STOPPED" && (w.State != Stopped || w.AskedAt == nil)
 	case reboot:
 		// One that is stuck in it is rebooted again.
 		return o.State == "REBOOTING" && (w.AskedAt != nil || w.Flag != FlagStuck)
@@ -552,6 +553,9 @@ func (w *WorkSpace) met(o *Observation, now time.Time) bool {
 	}
 	return false
 }
+
+// up tells whether one that was stopped has been started. After maintenance or a restore it may be stopped again.
+func (s State) up() bool { return s == Available || s == Rebooting || s == Impaired }
 
 // modified tells whether what was to be modified shows.
 func (w *WorkSpace) modified(o *Observation, now time.Time) bool {
@@ -693,7 +697,7 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 			w.Asked, w.AskedAt = "", nil
 		}
 	}
-	if d.dropped {
+	if d.dropped || d.over {
 		w.Asked, w.AskedAt = "", nil
 	}
 	if d.ask != rest {

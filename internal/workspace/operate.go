@@ -62,7 +62,8 @@ func (f *Fleet) start(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason st
 }
 
 func (w *WorkSpace) wantStarted(reason string, now time.Time) {
-	w.Desired, w.WishReason, w.Asked, w.AskedAt, w.NextDueAt = WantAvailable, reason, string(start), nil, &now
+	w.Desired, w.WishReason, w.NextDueAt = WantAvailable, reason, &now
+	w.turn(start, stop)
 	w.StoppedAt, w.StaleAt = nil, nil
 }
 
@@ -95,7 +96,20 @@ func (f *Fleet) stop(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason str
 }
 
 func (w *WorkSpace) wantStopped(reason string, now time.Time) {
-	w.Desired, w.WishReason, w.Asked, w.AskedAt, w.NextDueAt = WantStopped, reason, string(stop), nil, &now
+	w.Desired, w.WishReason, w.NextDueAt = WantStopped, reason, &now
+	w.turn(stop, start)
+}
+
+// turn has the opposite of what was asked for until now asked for. When that was asked for stays on the row if it may not
+// have shown yet: what is seen until then is no answer to the new wish. A create is waited for first.
+func (w *WorkSpace) turn(to, from action) {
+	if w.Asked == string(create) {
+		return
+	}
+	if w.Asked != string(from) && w.Asked != string(to) {
+		w.AskedAt = nil
+	}
+	w.Asked = string(to)
 }
 
 // Terminate asks for a WorkSpace to end, with everything on it. Asking twice succeeds.
