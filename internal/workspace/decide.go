@@ -346,7 +346,7 @@ func (t times) changeFailed(w *WorkSpace, o *Observation, now time.Time) bool {
 	if w.ChangeBegunAt == nil {
 		return w.ChangeAskedAt != nil && now.Sub(*w.ChangeAskedAt) >= t.stuckBig && (w.State == Available || w.State == Stopped)
 	}
-	if o.ChangeFailed && o.Changing == changing[w.Change] {
+	if o.ChangeFailed && o.Changing == changing[w.Change] && now.Sub(*w.ChangeBegunAt) >= t.askAgain { // else it may be the one before
 		return true
 	}
 	return o.Changing == "" && now.Sub(*w.ChangeBegunAt) >= t.stuckBig
