@@ -121,7 +121,7 @@ func (w *WorkSpace) ends(p Policy, end, since time.Time, notices []time.Duration
 	if !given.For.Equal(end) {
 		given = Notice{}
 	}
-	effect := step{policy: p, do: doTerminate, at: end}
+	effect := step{policy: p, do: doTerminate, at: later(end, now.Add(lastNotice))}
 	if given.Step == len(notices) {
 		effect.at = later(end, given.At.Add(lastNotice))
 		return coming{effect, effect}
