@@ -76,7 +76,7 @@ func (f *Fleet) Stop(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVersi
 	if err := w.allow(OpStop); err != nil {
 		return nil, err
 	}
-	if w.stopping() {
+	if w.stopping() && (w.Asked == "" || w.WishReason != string(PolicyIdle)) { // one for being idle may be called off
 		unchanged(tx, w, "stop")
 		return w, nil
 	}

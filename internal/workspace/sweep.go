@@ -244,7 +244,7 @@ func (w *WorkSpace) still(d step, r reading, now time.Time) bool {
 			now.Sub(w.idleSince()) >= time.Duration(w.timeout(now))*time.Minute+idleGrace
 	case doStop:
 		w.ScheduledThrough = &d.occurs.At
-		return w.RunningMode != price.AlwaysOn && !w.stopping() && w.State != Stopped
+		return w.RunningMode != price.AlwaysOn && (!w.stopping() || w.Asked != "" && w.WishReason == string(PolicyIdle)) && w.State != Stopped
 	case doStart:
 		w.ScheduledThrough = &d.occurs.At
 		return !w.starting()
