@@ -600,7 +600,7 @@ func wanted(w *WorkSpace) action {
 func (t times) towards(w *WorkSpace, o *Observation, now time.Time) decision {
 	act := wanted(w)
 	var p Property
-	if act == rest && w.Desired != WantTerminated {
+	if act == rest && w.Desired != WantTerminated && (w.Asked == "" || w.Asked == string(modify)) {
 		var differs bool
 		switch p, differs = w.wantedProperty(o, now); {
 		case differs:
@@ -714,6 +714,9 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 // beginChange notes that Amazon has accepted the change: from then on it makes one wait for the next.
 func (w *WorkSpace) beginChange(now time.Time) {
 	w.ChangeBegunAt = &now
+	if w.Asked == string(modify) {
+		w.Asked, w.AskedAt = "", nil
+	}
 	switch w.Change {
 	case changeBundle:
 		if rankOf(w.ChangeTo) < rankOf(w.BundleType) {

@@ -603,7 +603,6 @@ func (r *Reconciler) begun(ctx context.Context, w *WorkSpace) error {
 			return audit.ErrNothing
 		}
 		is.beginChange(tx.Now)
-		is.Asked, is.AskedAt = "", nil
 		return save(ctx, tx, is, is.State, "change_begun", "user", map[string]any{"change": is.Change, "to": is.ChangeTo})
 	})
 	if errors.Is(err, audit.ErrNothing) {
@@ -747,6 +746,7 @@ func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe 
 	now, err := r.change(ctx, w, kind, func(tx *audit.Tx, is *WorkSpace) error {
 		was := *is
 		d.to = is.State
+		d.dropped = d.dropped && is.Asked == string(act) // or something else has been asked for meanwhile
 		d.apply(is, look{}, tx.Now)
 		if err := r.resold(ctx, tx, &was, is); err != nil {
 			return err
