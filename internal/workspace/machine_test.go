@@ -1169,6 +1169,17 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 		"a person asks in the middle of a round": func(t *rapid.T) {
 			m.between[moment(rapid.IntRange(0, int(moments)-1).Draw(t, "moment"))] = command(t)
 		},
+		"a person changes their mind in the middle of a round": func(t *rapid.T) {
+			m.fail = t.Fatalf
+			first := rapid.SampledFrom([]func(*machine){
+				(*machine).start, (*machine).stop, func(m *machine) { m.once(OpReboot, reboot) }, func(m *machine) { m.once(OpRestore, restore) },
+				func(m *machine) { m.change(changeBundle, "VALUE") }, func(m *machine) { m.extend(4) },
+			}).Draw(t, "first")
+			second := rapid.SampledFrom([]func(*machine){(*machine).start, (*machine).stop, command(t)}).Draw(t, "second")
+			first(m)
+			m.between[moment(rapid.IntRange(0, int(moments)-1).Draw(t, "moment"))] = second
+			m.pass(time.Second)
+		},
 		"a person ends it": func(t *rapid.T) {
 			m.fail = t.Fatalf
 			if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
