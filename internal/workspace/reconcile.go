@@ -606,7 +606,6 @@ func (r *Reconciler) begun(ctx context.Context, w *WorkSpace) error {
 			return audit.ErrNothing
 		}
 		is.beginChange(tx.Now)
-		is.Asked, is.AskedAt = "", nil
 		return save(ctx, tx, is, is.State, "change_begun", "user", map[string]any{"change": is.Change, "to": is.ChangeTo})
 	})
 	if errors.Is(err, audit.ErrNothing) {
@@ -652,8 +651,7 @@ func (r *Reconciler) spare(ctx context.Context, region string, rows []ask) []ask
 			if is.Desired != WantStopped || is.WishReason != string(PolicyIdle) {
 				return audit.ErrNothing
 			}
-			is.Desired, is.Asked, is.AskedAt = WantAvailable, "", nil
-			is.read(c, known, tx.Now)
+			is.spare(c, known, tx.Now)
 			return save(ctx, tx, is, is.State, "spare", string(PolicyIdle), map[string]any{"connection": is.Connection})
 		})
 		if errors.Is(err, audit.ErrNothing) {
@@ -665,6 +663,12 @@ func (r *Reconciler) spare(ctx context.Context, region string, rows []ask) []ask
 		r.told(ctx, w.WorkSpace, err)
 		return true
 	})
+}
+
+// spare lets it run on, for somebody may be connected.
+func (w *WorkSpace) spare(c Connection, known bool, now time.Time) {
+	w.Desired, w.Asked, w.AskedAt = WantAvailable, "", nil
+	w.read(c, known, now)
 }
 
 // accepted writes down what the provider's acceptance says, and looks again soon.
@@ -734,22 +738,18 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 // declined ends what the provider will not do: an operation that happens once, or a change of a property. What is wanted
 // to be so is asked for again and again instead.
 func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe *ProviderError) (bool, error) {
-	var kind string
-	switch {
-	case act == image && pe.Class == Exists:
-		kind = "dropped" // it was made today
-	case pe.Class != Rejected:
+	d, ends := w.declined(act, pe)
+	if !ends {
 		return false, nil
-	case act.once():
-		kind = "dropped"
-	case act == modify && w.Change != "" && w.ChangeBegunAt == nil:
+	}
+	kind := "dropped"
+	if d.undone {
 		kind = "change_failed"
-	default:
-		return false, nil
 	}
 	now, err := r.change(ctx, w, kind, func(tx *audit.Tx, is *WorkSpace) error {
 		was := *is
-		d := decision{reason: "provider", code: pe.Code, message: pe.Message, dropped: kind == "dropped", undone: kind == "change_failed", to: is.State}
+		d.to = is.State
+		d.dropped = d.dropped && is.Asked == string(act) // or something else has been asked for meanwhile
 		d.apply(is, look{}, tx.Now)
 		if err := r.resold(ctx, tx, &was, is); err != nil {
 			return err
@@ -763,6 +763,21 @@ func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe 
 		return true, err
 	}
 	return true, r.rest(ctx, now, 0)
+}
+
+// declined tells whether a refusal ends what was asked for, and what follows.
+func (w *WorkSpace) declined(act action, pe *ProviderError) (decision, bool) {
+	d := decision{reason: "provider", code: pe.Code, message: pe.Message}
+	switch {
+	case act == image && pe.Class == Exists: // it was made today
+		d.dropped = true
+	case pe.Class != Rejected:
+	case act.once():
+		d.dropped = true
+	case act == modify && w.Change != "" && w.ChangeBegunAt == nil:
+		d.undone = true
+	}
+	return d, d.dropped || d.undone
 }
 
 // later puts a WorkSpace off after a call that failed, by what the failure was.

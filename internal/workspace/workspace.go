@@ -274,13 +274,7 @@ func Events(ctx context.Context, q postgres.Querier, ws id.WorkSpace, after int6
 
 // save writes a changed WorkSpace with the next version, its event, and its audit record. The row must be locked.
 func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, reason string, details map[string]any) error {
-	w.Version++
-	w.UpdatedAt = tx.Now
-	w.StateReason = reason
-	if w.State.Ended() && w.TerminatedAt == nil {
-		w.TerminatedAt, w.NextDueAt = &tx.Now, nil
-	}
-	w.RuleDueAt = w.nextRule(tx.Now)
+	w.next(reason, tx.Now)
 	if _, err := tx.Exec(ctx, `
 		UPDATE workspaces
 		SET name = @name, user_id = @user_id, team_id = @team_id, project_id = @project_id, cost_centre = @cost_centre,
@@ -301,6 +295,17 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 		return err
 	}
 	return record(ctx, tx, w, before, kind, reason, details)
+}
+
+// next brings a changed row to its next version.
+func (w *WorkSpace) next(reason string, now time.Time) {
+	w.Version++
+	w.UpdatedAt = now
+	w.StateReason = reason
+	if w.State.Ended() && w.TerminatedAt == nil {
+		w.TerminatedAt, w.NextDueAt = &now, nil
+	}
+	w.RuleDueAt = w.nextRule(now)
 }
 
 // named are the row's columns that may change, for a statement that names them.
