@@ -20,7 +20,9 @@ func runs(changes ...func(*WorkSpace)) *WorkSpace {
 func lives(days int) func(*WorkSpace) { return func(w *WorkSpace) { w.MaxLifetimeDays = &days } }
 
 func stoppedFor(d time.Duration) func(*WorkSpace) {
-	return func(w *WorkSpace) { w.State, w.StateSince, w.StoppedAt, w.Desired = Stopped, at(d), atp(d), WantStopped }
+	return func(w *WorkSpace) {
+		w.State, w.StateSince, w.StoppedAt, w.Desired = Stopped, at(d), atp(d), WantStopped
+	}
 }
 
 func staleSince(d time.Duration) func(*WorkSpace) {
