@@ -415,6 +415,9 @@ func legal(w *WorkSpace, from, to State) bool {
 // save is what the product's save does to the row, and checks what must hold of it.
 func (m *machine) save(before WorkSpace, kind, reason string) {
 	m.w.next(reason, m.now)
+	if kind == "start" || kind == "stop" || kind == string(doCheck) {
+		m.sent.act = rest // there is another wish
+	}
 	m.sayf("%s (%s): %s wanted %s, asked %q sent %v, change %q", kind, reason, m.w.State, m.w.Desired, m.w.Asked, m.w.AskedAt != nil, m.w.Change)
 	if before.State != m.w.State && !legal(&before, before.State, m.w.State) {
 		m.wrongf("%s after %s", m.w.State, before.State)
