@@ -338,6 +338,12 @@ type machine struct {
 		at time.Time
 		to Desired
 	}
+	tried bool     // somebody has asked Amazon for a change since the latest wish for one
+	sent  struct { // the latest call that may have had an effect
+		act      action
+		property Property
+		at       time.Time
+	}
 	log  []string
 	fail func(format string, args ...any)
 }
@@ -409,6 +415,9 @@ func legal(w *WorkSpace, from, to State) bool {
 // save is what the product's save does to the row, and checks what must hold of it.
 func (m *machine) save(before WorkSpace, kind, reason string) {
 	m.w.next(reason, m.now)
+	if kind == "start" || kind == "stop" || kind == string(doCheck) {
+		m.sent.act = rest // there is another wish
+	}
 	m.sayf("%s (%s): %s wanted %s, asked %q sent %v, change %q", kind, reason, m.w.State, m.w.Desired, m.w.Asked, m.w.AskedAt != nil, m.w.Change)
 	if before.State != m.w.State && !legal(&before, before.State, m.w.State) {
 		m.wrongf("%s after %s", m.w.State, before.State)
@@ -629,6 +638,9 @@ func (m *machine) enter(l look, d decision) {
 		at := m.now
 		m.w.AvailableAt = &at
 	}
+	if d.undone && before.ChangeBegunAt != nil && !m.tried {
+		m.wrongf("a change has come to nothing that nobody asked Amazon for")
+	}
 	if d.ask != rest {
 		m.wish = &wish{act: d.ask}
 	}
@@ -660,8 +672,18 @@ func (m *machine) ask(w *WorkSpace, d decision) {
 		return
 	}
 	m.meet(beforeCall)
+	s := &m.sent
+	if again := measures.askAgain - m.now.Sub(s.at); s.act == act && s.property == d.property && (act == start || act == stop || act == modify) && again > 0 {
+		m.wrongf("%s %+v is asked for again %s too early", act, d.property, again)
+	}
 	err := m.call(w, d)
+	m.tried = m.tried || act == modify
 	m.sayf("%s: %v", act, err)
+	var no *ProviderError
+	s.act, s.property, s.at = act, d.property, m.now
+	if errors.As(err, &no) && no.Class != Ambiguous {
+		s.act = rest
+	}
 	if act.once() && m.wish != nil && m.wish.act == act {
 		var pe *ProviderError
 		if err == nil || errors.As(err, &pe) && pe.Class == Ambiguous {
@@ -1041,6 +1063,7 @@ func (m *machine) change(property, to string) {
 		}
 	}
 	before := *w
+	m.tried = false
 	w.askChange(property, to, m.now)
 	now := m.now
 	w.NextDueAt = &now
@@ -1220,6 +1243,7 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 				if a.state == "PENDING" {
 					return
 				}
+				m.tried = m.tried || act == modify
 				if a.call(act, p, now) == nil && (act == stop || act == start) {
 					a.stoppedBy, a.startedBy = "outside", "outside"
 				}
@@ -1267,12 +1291,18 @@ func (m *machine) comesToRest() {
 	if a.then != "" && a.until.After(m.now.Add(day)) {
 		a.until = m.now.Add(time.Minute)
 	}
+	m.sayf("the faults are over")
+	m.setSchedule(nil)
+	m.update("lifetime", func(w *WorkSpace) { w.MaxLifetimeDays, w.KeepAlive = ptr(3650), true })
+	m.remember()
+	m.pass(2 * time.Hour)
+	if a.state == "UNHEALTHY" && m.w.Desired == WantAvailable && m.w.Flag == "" {
+		m.wrongf("it is ill, and neither rebooted nor told")
+	}
 	if a.state == "ERROR" && a.ran || a.state == "UNHEALTHY" {
 		a.enter(m.now, "AVAILABLE", "", 0)
 	}
-	m.sayf("the faults are over")
 	m.remember()
-	m.setSchedule(nil)
 	a.connected = a.state == "AVAILABLE" // Amazon's own timer hides nothing
 	for range 24 {
 		m.pass(30 * time.Minute)
