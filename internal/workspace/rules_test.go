@@ -106,7 +106,8 @@ func TestRules(t *testing.T) {
 		{"told late", PolicyStale, runs(stoppedFor(0), staleSince(30*day), noticed(PolicyStale, 1, 37*day, 37*day)), 37 * day, next{doTerminate, 37*day + hour, doTerminate, 37*day + hour}},
 		{"at its end nobody knows who was there", PolicyStale, runs(stoppedFor(0), staleSince(30*day), noticed(PolicyStale, 1, 37*day, 36*day), readAt(37*day)), 37 * day, next{doTerminate, 37*day + hour, doTerminate, 37*day + hour}},
 		{"flagged, and running: somebody may use it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Available, 31*day)), 31 * day, next{doCheck, 31*day + 15*minute, doTerminate, 37 * day}},
-		{"the same, asked about", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Available, 31*day), readAt(31*day+20*minute)), 31*day + 20*minute, next{doCheck, 31*day + 35*minute, doTerminate, 37 * day}},
+		{"the same, asked about", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Available, 31*day), readAt(31*day+20*minute)), 31*day + 20*minute, none},
+		{"the same, stopped again: somebody may have used it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Stopped, 32*day), readAt(31*day+20*minute)), 32 * day, next{doCheck, 32 * day, doTerminate, 37 * day}},
 		{"flagged, and Amazon maintains it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Maintenance, 31*day)), 31 * day, none},
 
 		{"no schedule", PolicySchedule, runs(), 0, none},
@@ -277,7 +278,7 @@ func TestEachPauseHoldsBackWhatItSays(t *testing.T) {
 // TestWhereTwoAreDueTheEarlierPolicyActs has several due at once: they come in their precedence, and a pause of one lets the
 // others through.
 func TestWhereTwoAreDueTheEarlierPolicyActs(t *testing.T) {
-	w := runs(lives(1), noticed(PolicyLifetime, 3, day, day-time.Hour), follows(t, 0, "stop 18:00 DAILY"), staleSince(0), func(w *WorkSpace) { w.StoppedAt = atp(0) })
+	w := runs(lives(1), noticed(PolicyLifetime, 3, day, day-time.Hour), follows(t, 0, "stop 18:00 DAILY"), staleSince(0), in(Available, time.Hour), func(w *WorkSpace) { w.StoppedAt = atp(0) })
 	order := func(pauses Pauses) (policies []Policy) {
 		for _, d := range w.due(pauses, at(2*day)) {
 			policies = append(policies, d.policy)
