@@ -416,7 +416,7 @@ func (r *Reconciler) perform(ctx context.Context, act action, rows []*WorkSpace)
 	case setAutoStop:
 		for _, w := range rows {
 			if w.AutoStopTimeoutMinutes != nil {
-				failed[*w.ProviderID] = p.SetAutoStop(ctx, region, *w.ProviderID, *w.AutoStopTimeoutMinutes)
+				failed[*w.ProviderID] = p.Modify(ctx, region, *w.ProviderID, Property{AutoStopMinutes: *w.AutoStopTimeoutMinutes})
 			}
 		}
 	case rest, note, confirm, create:

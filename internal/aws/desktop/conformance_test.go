@@ -275,11 +275,11 @@ func (s *subject) beforeItRuns(made string) {
 	if state := s.state(made); state == "PENDING" {
 		wantClass(s.t, s.Start(ctx, s.region, []string{made})[made], workspace.NotNow)
 		wantClass(s.t, s.Stop(ctx, s.region, []string{made})[made], workspace.NotNow)
-		wantClass(s.t, s.SetAutoStop(ctx, s.region, made, 120), workspace.NotNow)
+		wantClass(s.t, s.Modify(ctx, s.region, made, workspace.Property{AutoStopMinutes: 120}), workspace.NotNow)
 	}
 	wantClass(s.t, s.Start(ctx, s.region, []string{noSuch})[noSuch], workspace.Gone)
 	wantClass(s.t, s.Stop(ctx, s.region, []string{noSuch})[noSuch], workspace.Gone)
-	wantClass(s.t, s.SetAutoStop(ctx, s.region, noSuch, 120), workspace.Gone)
+	wantClass(s.t, s.Modify(ctx, s.region, noSuch, workspace.Property{AutoStopMinutes: 120}), workspace.Gone)
 	if failed := s.Terminate(ctx, s.region, []string{noSuch}); len(failed) != 0 {
 		s.t.Errorf("terminate of what is not there: %v", failed)
 	}
@@ -289,8 +289,8 @@ func (s *subject) whileItRuns(made string) {
 	s.t.Helper()
 	ctx := s.t.Context()
 	wantClass(s.t, s.Start(ctx, s.region, []string{made})[made], workspace.NotNow)
-	wantClass(s.t, s.SetAutoStop(ctx, s.region, made, 90), workspace.Rejected)
-	if err := s.SetAutoStop(ctx, s.region, made, 120); err != nil {
+	wantClass(s.t, s.Modify(ctx, s.region, made, workspace.Property{AutoStopMinutes: 90}), workspace.Rejected)
+	if err := s.Modify(ctx, s.region, made, workspace.Property{AutoStopMinutes: 120}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.await(5*time.Minute, "it stops after 120 minutes", func() bool {

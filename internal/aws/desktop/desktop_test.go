@@ -27,7 +27,8 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	s := spec("alice")
 	made := b.create(s)
 
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Intent: s.Intent, Marked: true, AutoStop: 120, Protocol: "WSP"}}
+	want := []workspace.Observation{shown(made, "alice", "PENDING")}
+	want[0].Intent, want[0].Marked = s.Intent, true
 	if diff := cmp.Diff(want, b.find("ALICE")); diff != "" {
 		t.Error(diff)
 	}
@@ -36,7 +37,7 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]workspace.Observation{made: {ProviderID: made, State: "AVAILABLE", AutoStop: 120, Protocol: "WSP"}}, described); diff != "" {
+	if diff := cmp.Diff(map[string]workspace.Observation{made: shown(made, "alice", "AVAILABLE")}, described); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -148,7 +149,7 @@ func TestWhatMayHaveHadAnEffectIsSentOnce(t *testing.T) {
 				call      func() error
 			}{
 				{"CreateWorkspaces", func() error { _, err := b.Create(ctx, spec("bob")); return err }},
-				{"ModifyWorkspaceProperties", func() error { return b.SetAutoStop(ctx, home, made, 240) }},
+				{"ModifyWorkspaceProperties", func() error { return b.Modify(ctx, home, made, workspace.Property{AutoStopMinutes: 240}) }},
 				{"StopWorkspaces", func() error { return one(b.Stop(ctx, home, []string{made})) }},
 				{"TerminateWorkspaces", func() error { return one(b.Terminate(ctx, home, []string{made})) }},
 			} {
@@ -216,10 +217,10 @@ func TestStartStopAndTerminateAnswerForTheState(t *testing.T) {
 	made := b.create(spec("alice"))
 	wantClass(t, one(b.Stop(ctx, home, []string{made})), workspace.NotNow)
 	wantClass(t, one(b.Start(ctx, home, []string{made})), workspace.NotNow)
-	wantClass(t, b.SetAutoStop(ctx, home, made, 60), workspace.NotNow)
+	wantClass(t, b.Modify(ctx, home, made, workspace.Property{AutoStopMinutes: 60}), workspace.NotNow)
 	wantClass(t, one(b.Stop(ctx, home, []string{"ws-000000000"})), workspace.Gone)
 	wantClass(t, one(b.Start(ctx, home, []string{"ws-000000000"})), workspace.Gone)
-	wantClass(t, b.SetAutoStop(ctx, home, "ws-000000000", 60), workspace.Gone)
+	wantClass(t, b.Modify(ctx, home, "ws-000000000", workspace.Property{AutoStopMinutes: 60}), workspace.Gone)
 	if err := one(b.Terminate(ctx, home, []string{"ws-000000000"})); err != nil {
 		t.Errorf("terminate of what is not there: %v", err)
 	}
@@ -240,7 +241,7 @@ func TestStartStopAndTerminateAnswerForTheState(t *testing.T) {
 		do   func() error
 		want string
 	}{
-		{func() error { return b.SetAutoStop(ctx, home, made, 60) }, "AVAILABLE"},
+		{func() error { return b.Modify(ctx, home, made, workspace.Property{AutoStopMinutes: 60}) }, "AVAILABLE"},
 		{func() error { return one(b.Stop(ctx, home, []string{made})) }, "STOPPING"},
 		{func() error { b.pass(5 * time.Minute); return nil }, "STOPPED"},
 		{func() error { return one(b.Start(ctx, home, []string{made})) }, "STARTING"},
@@ -252,14 +253,14 @@ func TestStartStopAndTerminateAnswerForTheState(t *testing.T) {
 		}
 		state(step.want, 60)
 	}
-	wantClass(t, b.SetAutoStop(ctx, home, made, 60), workspace.NotNow)
+	wantClass(t, b.Modify(ctx, home, made, workspace.Property{AutoStopMinutes: 60}), workspace.NotNow)
 
 	always := spec("bob")
 	always.RunningMode = "ALWAYS_ON"
 	running := b.create(always)
 	b.pass(time.Hour / 2)
 	wantClass(t, one(b.Stop(ctx, home, []string{running})), workspace.Rejected)
-	wantClass(t, b.SetAutoStop(ctx, home, running, 60), workspace.Rejected)
+	wantClass(t, b.Modify(ctx, home, running, workspace.Property{AutoStopMinutes: 60}), workspace.Rejected)
 }
 
 func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
@@ -272,7 +273,8 @@ func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.pass(10 * time.Second)
-	want := []workspace.Observation{{ProviderID: made, State: "PENDING", Marked: true, AutoStop: 120, Protocol: "WSP"}}
+	want := []workspace.Observation{shown(made, "alice", "PENDING")}
+	want[0].Marked = true
 	if diff := cmp.Diff(want, b.find("alice")); diff != "" {
 		t.Error(diff)
 	}

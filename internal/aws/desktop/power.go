@@ -45,6 +45,21 @@ func (p *Provider) Stop(ctx context.Context, region string, ids []string) map[st
 	})
 }
 
+// Reboot asks for running WorkSpaces to be rebooted, and for those whose reboot has not come to an end in 20 minutes.
+func (p *Provider) Reboot(ctx context.Context, region string, ids []string) map[string]error {
+	return p.each(ctx, region, "RebootWorkspaces", ids, func(c *workspaces.Client, ids []string) ([]types.FailedWorkspaceChangeRequest, error) {
+		in := &workspaces.RebootWorkspacesInput{}
+		for _, id := range ids {
+			in.RebootWorkspaceRequests = append(in.RebootWorkspaceRequests, types.RebootRequest{WorkspaceId: &id})
+		}
+		out, err := c.RebootWorkspaces(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return out.FailedRequests, nil
+	})
+}
+
 // Terminate asks for WorkSpaces to be destroyed, with what is on them. One that is not there needs no asking.
 func (p *Provider) Terminate(ctx context.Context, region string, ids []string) map[string]error {
 	failed := p.each(ctx, region, "TerminateWorkspaces", ids, func(c *workspaces.Client, ids []string) ([]types.FailedWorkspaceChangeRequest, error) {
@@ -100,16 +115,4 @@ func (p *Provider) halves(ctx context.Context, r *region, operation string, ids 
 			}
 		}
 	}
-}
-
-// SetAutoStop changes after how many minutes without a user a WorkSpace stops by itself. Amazon takes whole hours, and
-// only for a WorkSpace whose mode is AUTO_STOP; the mode is not sent along, for that would change what the others cost.
-func (p *Provider) SetAutoStop(ctx context.Context, region, id string, minutes int) error {
-	return p.call(ctx, p.region(region), "ModifyWorkspaceProperties", func(c *workspaces.Client) error {
-		_, err := c.ModifyWorkspaceProperties(ctx, &workspaces.ModifyWorkspacePropertiesInput{
-			WorkspaceId:         aws.String(id),
-			WorkspaceProperties: &types.WorkspaceProperties{RunningModeAutoStopTimeoutInMinutes: aws.Int32(int32(minutes))},
-		})
-		return err
-	})
 }
