@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -501,8 +502,6 @@ func TestNoFurtherRequestIsSentAgainThatMayHaveHadAnEffect(t *testing.T) {
 	for _, kind := range []string{"http500", "http503", "drop_before_apply", "drop_response_after_apply", "http500_after_apply", "html_body"} {
 		t.Run(kind, func(t *testing.T) {
 			b := newBench(t)
-			cfg := b.config
-			b.Provider = New(cfg)
 			user := 0
 			for operation, call := range furtherWrites(b) {
 				user++
@@ -522,16 +521,36 @@ func TestNoFurtherRequestIsSentAgainThatMayHaveHadAnEffect(t *testing.T) {
 func TestFurtherRequestsThatAreThrottledAreSentThreeTimes(t *testing.T) {
 	b := newBench(t)
 	made := b.runs("alice")
-	all := furtherWrites(b)
-	maps.Copy(all, furtherReads(b))
-	for operation, call := range all {
-		before := len(b.outcomes(operation))
-		b.fail(operation, "throttle", maxAttempts)
-		wantClass(t, call(made), workspace.Throttled)
-		if got := len(b.outcomes(operation)) - before; got != maxAttempts {
-			t.Errorf("%s: sent %d times", operation, got)
+	for _, calls := range []map[string]func(string) error{furtherWrites(b), furtherReads(b)} {
+		before := map[string]int{}
+		for operation := range calls {
+			before[operation] = len(b.outcomes(operation))
+			b.fail(operation, "throttle", maxAttempts)
+		}
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		failed := map[string]error{}
+		for operation, call := range calls {
+			all.Go(func() { // they wait between attempts
+				err := call(made)
+				mu.Lock()
+				defer mu.Unlock()
+				failed[operation] = err
+			})
+		}
+		all.Wait()
+		for operation := range calls {
+			wantClass(t, failed[operation], workspace.Throttled)
+			if got := len(b.outcomes(operation)) - before[operation]; got != maxAttempts {
+				t.Errorf("%s: sent %d times", operation, got)
+			}
 		}
 	}
+}
+
+func TestFurtherQuestionsThatFailHaveTheirClasses(t *testing.T) {
+	b := newBench(t)
+	made := b.runs("alice")
 	for operation, call := range furtherReads(b) {
 		for _, c := range []struct {
 			kind  string
