@@ -421,13 +421,45 @@ func TestWhatHappensByItself(t *testing.T) {
 func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	l := newLife(t)
 	l.launch(map[string]any{"blueprint": "go-dev", "running_mode": "AUTO_STOP", "auto_stop_timeout_minutes": 60})
-	l.until("Amazon has stopped it", 5*time.Minute, is("STOPPED"))
+	stopped := l.until("Amazon has stopped it", 5*time.Minute, is("STOPPED")).UpdatedAt
+	for l.clock.Now().Before(stopped.Add(29 * day)) {
+		l.pass(day)
+	}
+	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 30, false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := l.until("it is flagged", day/4, func(w client.Workspace) bool { return w.StaleAt != nil })
 	if u := *w.Upcoming; u[0].Policy != "stale" || u[0].At == nil || !u[0].At.Equal(w.StaleAt.Add(7*day)) {
 		t.Errorf("upcoming %+v", u)
 	}
 	l.until("it is ended", day/4, is("TERMINATED"))
 	l.happened("flag:STOPPED:stale", "notice:STOPPED:stale", "terminate:STOPPED:stale", "observe:TERMINATED:stale")
+
+	// What was foreseen is what has happened, when time passed in quarters of days.
+	rows, err := l.db.Query(t.Context(), `SELECT kind, at FROM workspace_events WHERE workspace_id = $1 AND kind IN ('flag', 'notice', 'terminate') ORDER BY version`, l.ws)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type deed struct {
+		Kind string
+		At   time.Time
+	}
+	done, err := pgx.CollectRows(rows, pgx.RowToStructByPos[deed])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(foreseen.Deeds) != len(done) {
+		t.Fatalf("foreseen %+v, done %+v", foreseen.Deeds, done)
+	}
+	for i, d := range foreseen.Deeds {
+		if late := done[i].At.Sub(d.At); d.Action != done[i].Kind || late < 0 || late > day {
+			t.Errorf("foreseen %s at %v, done %s at %v", d.Action, d.At, done[i].Kind, done[i].At)
+		}
+	}
+	if saved := foreseen.EstimatedWithout - foreseen.EstimatedWith; saved <= 0 || foreseen.Policies[1].Terminations != 1 || foreseen.Policies[1].EstimatedSaving != saved {
+		t.Errorf("would save %s: %+v", saved, foreseen.Policies)
+	}
 }
 
 // TestAnAdminAdoptsAWorkSpace takes over one that somebody made by hand, and one that is in the place of a request.
