@@ -20,3 +20,6 @@ func TestProveChaos(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed+1), func(t *testing.T) { chaos(t, chaosConfig{users: 200, lasts: 30 * time.Second, seed: seed + 1}) })
 	}
 }
+
+// TestProveContest is the whole evidence for people and policies that act at once: a thousand rounds.
+func TestProveContest(t *testing.T) { contest(t, 1000, 20261123) }
