@@ -178,7 +178,7 @@ func (c *contested) prepare() {
 	c.id, c.created = w.Id, w.CreatedAt
 	eventually(c.t, "Amazon has accepted it", func() bool { return show(c.t, owner, w.Id).ProviderId != nil })
 	eventually(c.t, "it is AVAILABLE", func() bool {
-		c.clock.Advance(30 * time.Second)
+		c.clock.Advance(time.Minute)
 		return show(c.t, owner, w.Id).State == "AVAILABLE"
 	})
 	var entries []string
