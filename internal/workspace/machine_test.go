@@ -338,8 +338,9 @@ type machine struct {
 		at time.Time
 		to Desired
 	}
-	tried bool     // somebody has asked Amazon for a change since the latest wish for one
-	sent  struct { // the latest call that may have had an effect
+	tried  bool     // somebody has asked Amazon for a change since the latest wish for one
+	wishes int      // to run or to stop: after another one, something may be asked for again at once
+	sent   struct { // the latest call that may have had an effect
 		act      action
 		property Property
 		at       time.Time
