@@ -23,3 +23,6 @@ func TestProveChaos(t *testing.T) {
 
 // TestProveDrift has every kind of drift at once on 5,000 WorkSpaces, with sweeps that break.
 func TestProveDrift(t *testing.T) { allDrift(t, 5000) }
+
+// TestProveContest is the whole evidence for people and policies that act at once: a thousand rounds.
+func TestProveContest(t *testing.T) { contest(t, 1000, 20261123) }

@@ -71,6 +71,37 @@ func missedTimes(n int, last time.Duration) func(*WorkSpace) {
 	return func(w *WorkSpace) { w.Missed, w.UpdatedAt = n, at(last) }
 }
 
+// sold has what an ordinary one is sold as, and asSold shows it.
+func sold(w *WorkSpace) {
+	w.BundleType, w.RunningMode, w.AutoStopTimeoutMinutes, w.RootGiB, w.UserGiB = "STANDARD", price.AutoStop, ptr(60), ptr(80), ptr(50)
+}
+
+func asSold(o *Observation) {
+	o.ComputeType, o.RunningMode, o.AutoStop, o.RootGiB, o.UserGiB = "STANDARD", price.AutoStop, 60, 80, 50
+}
+
+func asPower(o *Observation)    { o.ComputeType = "POWER" }
+func asAlwaysOn(o *Observation) { o.RunningMode, o.AutoStop = price.AlwaysOn, 0 }
+func hasFailed(o *Observation)  { o.ChangeFailed = true }
+
+func idlesFor(minutes int) func(*Observation) { return func(o *Observation) { o.AutoStop = minutes } }
+
+func isChanging(what string) func(*Observation) { return func(o *Observation) { o.Changing = what } }
+
+func changes(property, to string, when time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.Change, w.ChangeTo, w.ChangeAskedAt = property, to, atp(when) }
+}
+
+func begunAt(when time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.ChangeBegunAt = atp(when) }
+}
+
+func rebootedAt(when time.Duration) func(*WorkSpace) {
+	return func(w *WorkSpace) { w.RebootedAt = atp(when) }
+}
+
+func failedWith(code string) func(*WorkSpace) { return func(w *WorkSpace) { w.ErrorCode = code } }
+
 // TestDecide walks the table in decide.go: each rule, and the instants just before and at which it begins to hold.
 func TestDecide(t *testing.T) {
 	const minute, hour = time.Minute, time.Hour
@@ -169,6 +200,72 @@ func TestDecide(t *testing.T) {
 		{"missing with many others, seen lately", row(ran), look{doubtful: true}, hour, decision{after: 5 * minute}},
 		{"it shows again", row(ran, missedTimes(2, hour)), seen("AVAILABLE"), hour + minute, decision{do: note, to: Available, reason: "requested"}},
 		{"ended", row(in(Terminated, 0)), seen("AVAILABLE"), 0, decision{after: 5 * minute}},
+
+		{"a change of the bundle is wanted", row(ran, sold, changes(changeBundle, "POWER", hour)), seen("AVAILABLE", asSold), hour, decision{do: modify, property: Property{ComputeType: "POWER"}}},
+		{"a change of the running mode is wanted", row(ran, sold, changes(changeMode, price.AlwaysOn, hour)), seen("AVAILABLE", asSold), hour, decision{do: modify, property: Property{RunningMode: price.AlwaysOn}}},
+		{"a change back to AUTO_STOP begins with Amazon's least timeout", row(ran, sold, alwaysOn, changes(changeMode, price.AutoStop, hour)), seen("AVAILABLE", asSold, asAlwaysOn), hour, decision{do: modify, property: Property{RunningMode: price.AutoStop, AutoStopMinutes: 60}}},
+		{"it stops by itself before a change", row(ran, sold, changes(changeUser, "100", hour)), seen("STOPPED", asSold), hour, decision{do: note, to: Stopped, reason: "idle"}},
+		{"the same, stopped", row(ran, sold, in(Stopped, 0), changes(changeUser, "100", hour)), seen("STOPPED", asSold), hour, decision{do: modify, property: Property{UserGiB: 100}}},
+		{"a change waits while it reboots", row(ran, sold, in(Rebooting, hour), changes(changeBundle, "POWER", hour)), seen("REBOOTING", asSold), hour, decision{after: 30 * time.Second}},
+		{"a change waits for another one of Amazon's", row(ran, sold, changes(changeBundle, "POWER", hour)), seen("AVAILABLE", asSold, isChanging("USER_VOLUME")), hour, decision{after: 30 * time.Second}},
+		{"a change waits for a start", row(ran, sold, in(Stopped, 0), askedButNotSent(start), changes(changeBundle, "POWER", hour)), seen("STOPPED", asSold), hour, decision{do: start}},
+		{"a change asked just now", row(ran, sold, changes(changeBundle, "POWER", hour), asked(modify, hour)), seen("AVAILABLE", asSold), hour + minute - time.Second, decision{after: 5 * time.Second}},
+		{"no effect for a minute", row(ran, sold, changes(changeBundle, "POWER", hour), asked(modify, hour)), seen("AVAILABLE", asSold), hour + minute, decision{do: modify, property: Property{ComputeType: "POWER"}}},
+		{"a change has begun", row(ran, sold, changes(changeBundle, "POWER", hour)), seen("AVAILABLE", asSold, isChanging("COMPUTE_TYPE")), hour, decision{do: note, to: Available, reason: "requested", begun: true}},
+		{"the answer to it was lost", row(ran, sold, changes(changeBundle, "POWER", hour), asked(modify, hour)), seen("AVAILABLE", asSold, isChanging("COMPUTE_TYPE")), hour, decision{do: note, to: Available, reason: "user"}},
+		{"a change goes on", row(ran, sold, changes(changeBundle, "POWER", hour), begunAt(hour)), seen("AVAILABLE", asSold, isChanging("COMPUTE_TYPE")), 2 * hour, decision{after: 30 * time.Second}},
+		{"a change is done", row(ran, sold, changes(changeBundle, "POWER", hour), begunAt(hour)), seen("AVAILABLE", asSold, asPower), 2 * hour, decision{do: note, to: Available, reason: "user"}},
+		{"a change has failed", row(ran, sold, changes(changeBundle, "POWER", hour), begunAt(hour)), seen("AVAILABLE", asSold, isChanging("COMPUTE_TYPE"), hasFailed), 2 * hour, decision{do: note, to: Available, reason: "provider", undone: true, code: codeChange, message: "*"}},
+		{"it may be the one before that has failed", row(ran, sold, changes(changeBundle, "POWER", hour), begunAt(hour)), seen("AVAILABLE", asSold, isChanging("COMPUTE_TYPE"), hasFailed), hour + minute - time.Second, decision{after: 30 * time.Second}},
+		{"no effect for 2 hours", row(ran, sold, changes(changeBundle, "POWER", hour), begunAt(hour)), seen("AVAILABLE", asSold), 3 * hour, decision{do: note, to: Available, reason: "provider", undone: true, code: codeChange, message: "*"}},
+		{"no effect for almost 2 hours", row(ran, sold, changes(changeBundle, "POWER", hour), begunAt(hour)), seen("AVAILABLE", asSold), 3*hour - time.Second, decision{after: 30 * time.Second}},
+		{"refused for 2 hours", row(ran, sold, changes(changeBundle, "POWER", hour)), seen("AVAILABLE", asSold), 3 * hour, decision{do: note, to: Available, reason: "provider", undone: true, code: codeChange, message: "*"}},
+		{"changed outside", row(ran, sold), seen("AVAILABLE", asSold, asPower), hour, decision{do: note, to: Available, reason: "drift"}},
+		{"switched to ALWAYS_ON outside", row(ran, sold), seen("AVAILABLE", asSold, asAlwaysOn), hour, decision{do: note, to: Available, reason: "drift"}},
+		{"a running mode that is none of ours", row(ran, sold), seen("AVAILABLE", asSold, func(o *Observation) { o.RunningMode, o.AutoStop = "MANUAL", 0 }), hour, decision{after: 5 * minute}},
+		{"changed outside into what has no price", row(ran, sold, failedWith(codeNoPrice)), seen("AVAILABLE", asSold, asPower), hour, decision{after: 5 * minute}},
+		{"and into another running mode", row(ran, sold, failedWith(codeNoPrice)), seen("AVAILABLE", asSold, asPower, asAlwaysOn), hour, decision{after: 5 * minute}},
+
+		{"its timeout is another", row(ran, sold), seen("AVAILABLE", asSold, idlesFor(120)), hour, decision{do: modify, property: Property{AutoStopMinutes: 60}}},
+		{"asked for just now", row(ran, sold, asked(modify, hour)), seen("AVAILABLE", asSold, idlesFor(120)), hour + time.Second, decision{after: 30 * time.Second}},
+		{"extended", row(ran, sold, extendedUntil(4*hour)), seen("AVAILABLE", asSold), hour, decision{do: modify, property: Property{AutoStopMinutes: 240}}},
+		{"extended, and not shown yet", row(ran, sold, extendedUntil(4*hour), asked(modify, hour)), seen("AVAILABLE", asSold), hour + time.Second, decision{after: 30 * time.Second}},
+		{"extended, and shown", row(ran, sold, extendedUntil(4*hour), asked(modify, hour)), seen("AVAILABLE", asSold, idlesFor(240)), hour + time.Second, decision{do: note, to: Available, reason: "user"}},
+		{"the extension is over", row(ran, sold, extendedUntil(4*hour)), seen("AVAILABLE", asSold, idlesFor(240)), 4 * hour, decision{do: modify, property: Property{AutoStopMinutes: 60}}},
+
+		{"tags are to be brought", row(ran, sold, func(w *WorkSpace) { w.Retag = true }), seen("AVAILABLE", asSold), hour, decision{do: retag}},
+		{"while it starts they wait", row(ran, sold, in(Starting, hour), func(w *WorkSpace) { w.Retag = true }), seen("STARTING", asSold), hour, decision{after: 30 * time.Second}},
+		{"after its timeout", row(ran, sold, func(w *WorkSpace) { w.Retag = true }), seen("AVAILABLE", asSold, idlesFor(120)), hour, decision{do: modify, property: Property{AutoStopMinutes: 60}}},
+
+		{"ill for almost ten minutes", row(ran, in(Impaired, hour)), seen("UNHEALTHY"), hour + 10*minute - time.Second, decision{after: 30 * time.Second}},
+		{"ill for ten minutes", row(ran, in(Impaired, hour)), seen("UNHEALTHY"), hour + 10*minute, decision{do: note, to: Impaired, reason: "provider", ask: reboot}},
+		{"the same, and a timeout has not shown", row(ran, in(Impaired, hour), sold, asked(modify, hour)), seen("UNHEALTHY", asSold, idlesFor(120)), hour + 10*minute, decision{do: note, to: Impaired, reason: "provider", ask: reboot}},
+		{"ill and wanted to be stopped", row(ran, in(Impaired, hour), want(WantStopped)), seen("UNHEALTHY"), 2 * hour, decision{after: 30 * time.Second}},
+		{"in ERROR, which a reboot does not cure", row(ran, in(Impaired, hour)), seen("ERROR"), 2 * hour, decision{after: 30 * time.Second}},
+		{"ill again within a day", row(ran, in(Impaired, 2*hour), rebootedAt(hour)), seen("UNHEALTHY"), 2*hour + 10*minute, decision{do: note, to: Impaired, reason: "requested", flag: FlagIll}},
+		{"that is told once", row(ran, in(Impaired, 2*hour), rebootedAt(hour), func(w *WorkSpace) { w.Flag = FlagIll }), seen("UNHEALTHY"), 3 * hour, decision{after: 30 * time.Second}},
+		{"the reboot has not helped yet", row(ran, in(Impaired, hour), rebootedAt(hour+minute)), seen("UNHEALTHY"), hour + 15*minute, decision{after: 30 * time.Second}},
+		{"ill a day later", row(ran, in(Impaired, 30*hour), rebootedAt(hour)), seen("UNHEALTHY"), 31 * hour, decision{do: note, to: Impaired, reason: "provider", ask: reboot}},
+
+		{"a reboot is wanted", row(ran, askedButNotSent(reboot)), seen("AVAILABLE"), hour, decision{do: reboot}},
+		{"a rebuild of one that is stopped", row(ran, in(Stopped, 0), askedButNotSent(rebuild)), seen("STOPPED"), hour, decision{do: rebuild}},
+		{"a restore is sent, and shows nothing", row(ran, asked(restore, hour)), seen("AVAILABLE"), hour + 5*minute - time.Second, decision{after: 5 * time.Second}},
+		{"for five minutes: it is not repeated", row(ran, asked(restore, hour)), seen("AVAILABLE"), hour + 5*minute, decision{do: note, to: Available, reason: "requested", dropped: true, code: codeUnclear, message: "*"}},
+		{"a restore shows", row(ran, asked(restore, hour)), seen("RESTORING"), hour + minute, decision{do: note, to: Restoring, reason: "user"}},
+		{"an image of what has stopped meanwhile", row(ran, in(Stopped, hour), askedButNotSent(image)), seen("STOPPED"), hour, decision{do: note, to: Stopped, reason: "requested", dropped: true, code: codeTooLate, message: "*"}},
+		{"an image of what is stopping waits", row(ran, in(Stopping, hour), askedButNotSent(image)), seen("STOPPING"), hour, decision{after: 30 * time.Second}},
+		{"a reboot of what reboots already", row(ran, in(Rebooting, hour), askedButNotSent(reboot)), seen("REBOOTING"), hour, decision{do: note, to: Rebooting, reason: "user"}},
+		{"a reboot of what is stuck in one", row(ran, in(Rebooting, hour), askedButNotSent(reboot), func(w *WorkSpace) { w.Flag = FlagStuck }), seen("REBOOTING"), 2 * hour, decision{do: reboot}},
+		{"the same, sent", row(ran, in(Rebooting, hour), asked(reboot, 2*hour), func(w *WorkSpace) { w.Flag = FlagStuck }), seen("REBOOTING"), 2 * hour, decision{do: note, to: Rebooting, reason: "user"}},
+
+		{"a start after a stop that has not shown", row(ran, asked(start, hour)), seen("AVAILABLE"), hour + time.Second, decision{after: 30 * time.Second}},
+		{"the stop shows", row(ran, asked(start, hour)), seen("STOPPING"), hour + time.Second, decision{do: note, to: Stopping, reason: "user"}},
+		{"it has stopped", row(ran, in(Stopped, hour), asked(start, hour)), seen("STOPPED"), hour + minute, decision{do: start}},
+		{"the stop shows no effect", row(ran, asked(start, hour)), seen("AVAILABLE"), hour + minute, decision{do: note, to: Available, reason: "requested", over: true}},
+		{"a stop after a start that has not shown", row(ran, in(Stopped, 0), want(WantStopped), asked(stop, hour)), seen("STOPPED"), hour + time.Second, decision{after: 30 * time.Second}},
+		{"the start shows no effect", row(ran, in(Stopped, 0), want(WantStopped), asked(stop, hour)), seen("STOPPED"), hour + minute, decision{do: note, to: Stopped, reason: "requested", over: true}},
+		{"a start meets Amazon's maintenance", row(ran, in(Stopped, 0), askedButNotSent(start)), seen("MAINTENANCE"), hour, decision{do: note, to: Maintenance, reason: "user"}},
+		{"and goes on after it", row(ran, in(Maintenance, 0), askedButNotSent(start)), seen("STOPPED"), hour, decision{do: note, to: Stopped, reason: "user"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := timesAt(1).decide(c.w, c.l, at(c.now))
@@ -334,5 +431,37 @@ func TestWhatIsPutOffFallsDueTogether(t *testing.T) {
 	}
 	if !m.due(base, 0).Equal(base) {
 		t.Error("what is due is put off")
+	}
+}
+
+// What somebody asks for while Amazon answers something else is theirs, and stays on the row.
+func TestAnAnswerClearsOnlyWhatItAnswers(t *testing.T) {
+	w := row(ran, sold, changes(changeBundle, "POWER", 0), asked(modify, 0))
+	w.wantStopped("user", base)
+	w.beginChange(base)
+	if w.Asked != string(stop) || w.ChangeBegunAt == nil {
+		t.Errorf("a stop during a change: asked %q", w.Asked)
+	}
+	w = row(ran, sold, asked(stop, time.Second), want(WantStopped))
+	w.wantStarted("user", at(2*time.Second))
+	if w.Asked != string(start) || w.AskedAt == nil || !w.AskedAt.Equal(at(time.Second)) {
+		t.Errorf("a start after a stop that was sent: asked %q at %v", w.Asked, w.AskedAt)
+	}
+	w = row(asked(create, 0))
+	w.wantStopped("user", base)
+	if w.Asked != string(create) || w.AskedAt == nil || w.Desired != WantStopped {
+		t.Errorf("a stop before there is anything to stop: asked %q at %v", w.Asked, w.AskedAt)
+	}
+}
+
+// What has become ALWAYS_ON can neither be stopped nor idle.
+func TestWhatBecomesAlwaysOnIsNotWantedToBeStopped(t *testing.T) {
+	w, l := row(ran, sold, want(WantStopped), askedButNotSent(stop), extendedUntil(time.Hour)), seen("AVAILABLE", asSold, asAlwaysOn)
+	timesAt(1).decide(w, l, base).apply(w, l, base)
+	if w.RunningMode != price.AlwaysOn || w.Desired != WantAvailable || w.Asked != "" || w.AutoStopTimeoutMinutes != nil || w.ExtendedUntil != nil || w.ExtendedMinutes != nil {
+		t.Errorf("%+v", w)
+	}
+	if d := timesAt(1).decide(w, l, base); d.do != rest {
+		t.Errorf("and then %+v", d)
 	}
 }

@@ -338,11 +338,13 @@ type machine struct {
 		at time.Time
 		to Desired
 	}
-	tried bool     // somebody has asked Amazon for a change since the latest wish for one
-	sent  struct { // the latest call that may have had an effect
+	tried  bool     // somebody has asked Amazon for a change since the latest wish for one
+	wishes int      // to run or to stop: after another one, something may be asked for again at once
+	sent   struct { // the latest call that may have had an effect
 		act      action
 		property Property
 		at       time.Time
+		wishes   int
 	}
 	log  []string
 	fail func(format string, args ...any)
@@ -416,7 +418,7 @@ func legal(w *WorkSpace, from, to State) bool {
 func (m *machine) save(before WorkSpace, kind, reason string) {
 	m.w.next(reason, m.now)
 	if kind == "start" || kind == "stop" || kind == string(doCheck) {
-		m.sent.act = rest // there is another wish
+		m.wishes++
 	}
 	m.sayf("%s (%s): %s wanted %s, asked %q sent %v, change %q", kind, reason, m.w.State, m.w.Desired, m.w.Asked, m.w.AskedAt != nil, m.w.Change)
 	if before.State != m.w.State && !legal(&before, before.State, m.w.State) {
@@ -671,16 +673,16 @@ func (m *machine) ask(w *WorkSpace, d decision) {
 	if act == stop && w.WishReason == string(PolicyIdle) && !m.stillIdle(w) {
 		return
 	}
+	s, wishes := &m.sent, m.wishes
 	m.meet(beforeCall)
-	s := &m.sent
-	if again := measures.askAgain - m.now.Sub(s.at); s.act == act && s.property == d.property && (act == start || act == stop || act == modify) && again > 0 {
+	if again := measures.askAgain - m.now.Sub(s.at); s.act == act && s.property == d.property && s.wishes == wishes && (act == start || act == stop || act == modify) && again > 0 {
 		m.wrongf("%s %+v is asked for again %s too early", act, d.property, again)
 	}
 	err := m.call(w, d)
 	m.tried = m.tried || act == modify
 	m.sayf("%s: %v", act, err)
 	var no *ProviderError
-	s.act, s.property, s.at = act, d.property, m.now
+	s.act, s.property, s.at, s.wishes = act, d.property, m.now, wishes
 	if errors.As(err, &no) && no.Class != Ambiguous {
 		s.act = rest
 	}
