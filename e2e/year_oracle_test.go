@@ -193,7 +193,7 @@ func (o *oracle) lifetime() {
 // stale is what becomes of one that is stopped and that nobody uses: a log-in, a start that its user asked for and one by
 // the schedule are use, and Amazon's own maintenance is not.
 func (o *oracle) stale() {
-	if o.p.statusMissing {
+	if o.p.statusMissing || o.p.statusStale {
 		return // whether it is used is not known
 	}
 	var stopped, flagged, noticed time.Time

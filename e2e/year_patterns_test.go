@@ -31,6 +31,7 @@ type inhabitant struct {
 	asked    []deed // what Forge was asked for, and did
 	rng      *rand.Rand
 	from, to time.Time
+	seconds  time.Duration // after the full minute they do what they do
 }
 
 // deed is something that a user does at a time, to Amazon with their client or to Forge.
@@ -46,7 +47,7 @@ func (p *inhabitant) does(at time.Time, d deed) {
 	if at.Before(p.launch.Add(time.Hour)) || !at.Before(p.to) {
 		return
 	}
-	d.at = at.Truncate(time.Minute)
+	d.at = at.Truncate(time.Minute).Add(p.seconds)
 	p.plan = append(p.plan, d)
 }
 
@@ -173,6 +174,7 @@ var patterns = []struct {
 	}},
 	{"Amazon does not know who is connected", 15, func(p *inhabitant) {
 		p.statusMissing = true
+		p.recently()
 		p.weekly(p.launch, p.to)
 	}},
 	{"AutoStop fails", 30, func(p *inhabitant) {
@@ -182,10 +184,12 @@ var patterns = []struct {
 	}},
 	{"AutoStop fails, and Amazon does not know who is connected", 10, func(p *inhabitant) {
 		p.autoStopFails, p.statusMissing = true, true
+		p.recently()
 		p.stopsByHand()
 	}},
 	{"AutoStop fails, and Amazon's word about connections is old", 10, func(p *inhabitant) {
 		p.autoStopFails, p.statusStale = true, true
+		p.recently()
 		p.stopsByHand()
 	}},
 	{"switches its running mode", 35, func(p *inhabitant) {
@@ -211,6 +215,13 @@ var patterns = []struct {
 		}
 		p.does(last, deed{do: "terminate"})
 	}},
+}
+
+// recently launches it not long before the end: what nobody knows of is asked about again and again, for as long as it is.
+func (p *inhabitant) recently() {
+	if last := p.to.Add(-p.minutes(50*24*60, 90*24*60)).Truncate(time.Minute); last.After(p.launch) {
+		p.launch = last
+	}
 }
 
 func (p *inhabitant) lives(from, to int) int {
@@ -241,6 +252,7 @@ func (p *inhabitant) scheduled() {
 		panic(err)
 	}
 	p.request.Schedule = &s
+	p.seconds = 20 * time.Second // so that Amazon's timer and the schedule do not stop it at one instant, and either may be first
 	loc, err := time.LoadLocation(zone)
 	if err != nil {
 		panic(err)

@@ -207,7 +207,7 @@ func (s *Sweeper) act(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step, r
 	case doNotice:
 		return s.give(ctx, tx, w, d)
 	case doFlag:
-		if !r.known || w.StoppedAt == nil || tx.Now.Sub(*w.StoppedAt) < staleAfter {
+		if !r.known || !r.covers(w.StateSince) || w.StoppedAt == nil || tx.Now.Sub(*w.StoppedAt) < staleAfter {
 			return nil
 		}
 		w.StaleAt = &tx.Now
@@ -218,7 +218,7 @@ func (s *Sweeper) act(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step, r
 		}
 		return errors.Join(s.notify(ctx, tx, w, d, "workspace.stale", details), save(ctx, tx, w, w.State, "flag", string(PolicyStale), details))
 	case doTerminate:
-		if d.policy == PolicyStale && (!r.known || w.StaleAt == nil || w.KeepAlive || tx.Now.Before(w.StaleAt.Add(staleGrace))) {
+		if d.policy == PolicyStale && (!r.known || !r.covers(w.StateSince) || w.StaleAt == nil || w.KeepAlive || tx.Now.Before(w.StaleAt.Add(staleGrace))) {
 			return nil
 		}
 		details := map[string]any{"age_days": int(tx.Now.Sub(w.CreatedAt).Hours() / 24)}
