@@ -139,6 +139,16 @@ type desktopSeen struct {
 	User  string            `json:"user"`
 	State string            `json:"state"`
 	Tags  map[string]string `json:"tags"`
+	// What it is sold as.
+	Compute  string `json:"compute"`
+	Mode     string `json:"running_mode"`
+	AutoStop int    `json:"auto_stop_minutes"`
+	UserGiB  int    `json:"user_gib"`
+}
+
+// sold is what it is sold as, in one line.
+func (d desktopSeen) sold() string {
+	return fmt.Sprintf("%s %s %d min, %d GiB", d.Compute, d.Mode, d.AutoStop, d.UserGiB)
 }
 
 func (r *rig) desktops() []desktopSeen {
@@ -184,7 +194,7 @@ func (s *storm) live(ctx context.Context, p *person) {
 			return
 		case <-wait.C:
 		}
-		switch n := p.random.IntN(10); {
+		switch n := p.random.IntN(16); {
 		case p.id == "":
 			s.request(ctx, p)
 		case n < 3:
@@ -193,6 +203,17 @@ func (s *storm) live(ctx context.Context, p *person) {
 			s.call(ctx, p, http.MethodPost, "/"+p.id+"/start", nil)
 		case n < 7:
 			s.call(ctx, p, http.MethodDelete, "/"+p.id, nil)
+		case n < 9:
+			op := []string{"reboot", "rebuild", "restore", "image"}[p.random.IntN(4)]
+			s.call(ctx, p, http.MethodPost, "/"+p.id+"/"+op, []byte(`{"confirm":"`+p.id+`"}`))
+		case n < 10:
+			s.call(ctx, p, http.MethodPost, "/"+p.id+"/extend", []byte(`{"hours":3}`))
+		case n < 13:
+			change := []string{
+				`{"running_mode":"ALWAYS_ON"}`, `{"running_mode":"AUTO_STOP"}`, `{"running_mode":"AUTO_STOP"}`, `{"bundle_type":"PERFORMANCE"}`, `{"bundle_type":"STANDARD"}`,
+				`{"user_volume_gib":100}`, `{"tags":{"storm":"yes"}}`, `{"tags":{}}`, `{"auto_stop_timeout_minutes":120}`, `{"auto_stop_timeout_minutes":60}`,
+			}
+			s.call(ctx, p, http.MethodPatch, "/"+p.id, []byte(change[p.random.IntN(len(change))]))
 		default:
 			s.call(ctx, p, http.MethodGet, "/"+p.id, nil)
 		}
@@ -266,7 +287,8 @@ type faultOrder map[string]any
 
 // trouble orders faults of every kind, a few a second.
 func (s *storm) trouble(ctx context.Context, random *rand.Rand) {
-	writes := []string{"CreateWorkspaces", "CreateWorkspaces", "StartWorkspaces", "StopWorkspaces", "TerminateWorkspaces", "TerminateWorkspaces"}
+	items := []string{"CreateWorkspaces", "CreateWorkspaces", "StartWorkspaces", "StopWorkspaces", "TerminateWorkspaces", "TerminateWorkspaces", "RebootWorkspaces", "RebuildWorkspaces"}
+	writes := append([]string{"RestoreWorkspace", "ModifyWorkspaceProperties", "ModifyWorkspaceProperties", "CreateTags", "CreateWorkspaceImage"}, items...)
 	any := append([]string{"DescribeWorkspaces", "DescribeTags"}, writes...)
 	one := func(of []string) string { return of[random.IntN(len(of))] }
 	user := func() string { return s.users[random.IntN(len(s.users))].User }
@@ -285,7 +307,7 @@ func (s *storm) trouble(ctx context.Context, random *rand.Rand) {
 		func() faultOrder { return faultOrder{"kind": "throttle", "op": one(any), "count": 5} },
 		func() faultOrder { return faultOrder{"kind": "delay", "op": one(any), "delay_ms": millis(1500)} },
 		func() faultOrder {
-			return faultOrder{"kind": "fail_item", "op": one(writes), "code": one([]string{"OperationInProgress.WorkSpace", "ResourceUnavailable.WorkSpace", "SomethingNew.WorkSpace"}), "message": "chaos"}
+			return faultOrder{"kind": "fail_item", "op": one(items), "code": one([]string{"OperationInProgress.WorkSpace", "ResourceUnavailable.WorkSpace", "SomethingNew.WorkSpace"}), "message": "chaos"}
 		},
 		func() faultOrder {
 			return faultOrder{"kind": "fail_batch", "op": "CreateWorkspaces", "code": "ResourceLimitExceededException", "message": "chaos"}
@@ -477,7 +499,7 @@ func (s *storm) comesToRest() {
 			s.t.Fatalf("%d WorkSpaces have not come to rest in 3 minutes", len(busy))
 		case <-tick.C:
 		}
-		rows, err := s.db.Query(s.t.Context(), `SELECT id, state, desired, asked, error_message FROM workspaces WHERE terminated_at IS NULL`)
+		rows, err := s.db.Query(s.t.Context(), `SELECT id, state, desired, asked || change || CASE WHEN retag THEN 'tag' ELSE '' END, error_message FROM workspaces WHERE terminated_at IS NULL`)
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -525,7 +547,7 @@ func (s *storm) agreed(seen map[string]desktopSeen) bool {
 		if w.ended || w.provider == "" {
 			continue
 		}
-		if d, ok := seen[w.provider]; !ok || shownAs(d.State) != w.state {
+		if d, ok := seen[w.provider]; !ok || shownAs(d.State) != w.state || d.sold() != w.sold {
 			return false
 		}
 	}
@@ -541,6 +563,7 @@ func shownAs(amazon string) string {
 
 type rowSeen struct {
 	id, user, state, desired, provider, code string
+	sold                                     string
 	ended                                    bool
 	version                                  int64
 	replaced                                 int
@@ -549,12 +572,15 @@ type rowSeen struct {
 func (r *rig) rows() []rowSeen {
 	r.t.Helper()
 	rows, err := r.db.Query(r.t.Context(), `
-		SELECT id, directory_user, state, desired, coalesce(provider_id, ''), error_code, terminated_at IS NOT NULL, version, replaced FROM workspaces ORDER BY id`)
+		SELECT id, directory_user, state, desired, coalesce(provider_id, ''), error_code, terminated_at IS NOT NULL, version, replaced,
+		       format('%s %s %s min, %s GiB', bundle_type, running_mode, greatest(coalesce(auto_stop_timeout_minutes, 0), coalesce(extended_minutes, 0)), user_gib)
+		FROM workspaces
+		ORDER BY id`)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	out, err := pgx.CollectRows(rows, func(c pgx.CollectableRow) (w rowSeen, err error) {
-		return w, c.Scan(&w.id, &w.user, &w.state, &w.desired, &w.provider, &w.code, &w.ended, &w.version, &w.replaced)
+		return w, c.Scan(&w.id, &w.user, &w.state, &w.desired, &w.provider, &w.code, &w.ended, &w.version, &w.replaced, &w.sold)
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -628,6 +654,9 @@ func (s *storm) verify() {
 		if !strings.EqualFold(d.User, w.user) || shownAs(d.State) != w.state {
 			fail(w, "is %s, Amazon's %s of %s is %s", w.state, d.ID, d.User, d.State)
 		}
+		if d.sold() != w.sold {
+			fail(w, "is %s, Amazon's %s is %s", w.sold, d.ID, d.sold())
+		}
 		if tag := d.Tags["forge:workspace-id"]; tag != w.id && !(tag == "" && s.mayLackTags(d.ID)) {
 			fail(w, "Amazon's is tagged %q", tag)
 		}
@@ -658,17 +687,20 @@ func (s *storm) mayLackTags(id string) bool { return s.untagged[id] || s.struck[
 func (s *storm) books() {
 	s.t.Helper()
 	for what, query := range map[string]string{
-		"live without a hold":         `SELECT w.id FROM workspaces w WHERE terminated_at IS NULL AND NOT EXISTS (SELECT FROM budget_holds h WHERE h.workspace_id = w.id)`,
-		"ended with a hold":           `SELECT w.id FROM workspaces w JOIN budget_holds h ON h.workspace_id = w.id WHERE terminated_at IS NOT NULL`,
-		"runs without a meter":        `SELECT w.id FROM workspaces w WHERE state IN ('AVAILABLE', 'IMPAIRED') AND NOT EXISTS (SELECT FROM usage u WHERE u.workspace_id = w.id AND kind = 'running' AND closed_at IS NULL)`,
-		"rests with a running meter":  `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id AND kind = 'running' AND closed_at IS NULL WHERE state NOT IN ('AVAILABLE', 'IMPAIRED')`,
-		"ended with an open meter":    `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id AND closed_at IS NULL WHERE terminated_at IS NOT NULL`,
-		"ran without a monthly fee":   `SELECT w.id FROM workspaces w WHERE available_at IS NOT NULL AND (SELECT count(*) FROM usage u WHERE u.workspace_id = w.id AND kind = 'fixed_month') <> 1`,
-		"never ran and has a meter":   `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id WHERE available_at IS NULL`,
-		"running meters overlap":      `SELECT a.workspace_id FROM usage a JOIN usage b ON a.workspace_id = b.workspace_id AND a.kind = b.kind AND a.id < b.id AND tstzrange(a.opened_at, a.closed_at) && tstzrange(b.opened_at, b.closed_at)`,
-		"versions with gaps":          `SELECT w.id FROM workspaces w WHERE version <> (SELECT count(*) FROM workspace_events e WHERE e.workspace_id = w.id) OR version <> (SELECT max(version) FROM workspace_events e WHERE e.workspace_id = w.id)`,
-		"events that do not join":     `SELECT workspace_id FROM (SELECT workspace_id, version, from_state, lag(to_state) OVER (PARTITION BY workspace_id ORDER BY version) AS before FROM workspace_events) e WHERE before <> from_state`,
-		"last event is another state": `SELECT w.id FROM workspaces w JOIN workspace_events e ON e.workspace_id = w.id AND e.version = w.version WHERE e.to_state <> w.state`,
+		"live without a hold":                `SELECT w.id FROM workspaces w WHERE terminated_at IS NULL AND NOT EXISTS (SELECT FROM budget_holds h WHERE h.workspace_id = w.id)`,
+		"ended with a hold":                  `SELECT w.id FROM workspaces w JOIN budget_holds h ON h.workspace_id = w.id WHERE terminated_at IS NOT NULL`,
+		"runs without a meter":               `SELECT w.id FROM workspaces w WHERE state IN ('AVAILABLE', 'IMPAIRED') AND running_mode = 'AUTO_STOP' AND NOT EXISTS (SELECT FROM usage u WHERE u.workspace_id = w.id AND kind = 'running' AND closed_at IS NULL)`,
+		"rests with a running meter":         `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id AND kind = 'running' AND closed_at IS NULL WHERE state NOT IN ('AVAILABLE', 'IMPAIRED') OR running_mode = 'ALWAYS_ON'`,
+		"ended with an open meter":           `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id AND closed_at IS NULL WHERE terminated_at IS NOT NULL`,
+		"ran without a monthly fee":          `SELECT w.id FROM workspaces w WHERE available_at IS NOT NULL AND (SELECT count(*) FROM usage u WHERE u.workspace_id = w.id AND kind = 'fixed_month') = 0`,
+		"two prices at once":                 `SELECT w.id FROM workspaces w WHERE (SELECT count(*) FROM usage u WHERE u.workspace_id = w.id AND kind = 'fixed_month' AND closed_at IS NULL) > 1`,
+		"charged as something else":          `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id AND u.kind = 'fixed_month' AND u.closed_at IS NULL JOIN prices p ON p.id = u.price_id WHERE p.compute_type <> w.bundle_type`,
+		"reserves for a change that is over": `SELECT w.id FROM workspaces w JOIN budget_holds h ON h.workspace_id = w.id WHERE w.change = '' AND w.available_at IS NOT NULL AND h.fixed_micros <> 0`,
+		"never ran and has a meter":          `SELECT w.id FROM workspaces w JOIN usage u ON u.workspace_id = w.id WHERE available_at IS NULL`,
+		"running meters overlap":             `SELECT a.workspace_id FROM usage a JOIN usage b ON a.workspace_id = b.workspace_id AND a.kind = b.kind AND a.id < b.id AND tstzrange(a.opened_at, a.closed_at) && tstzrange(b.opened_at, b.closed_at)`,
+		"versions with gaps":                 `SELECT w.id FROM workspaces w WHERE version <> (SELECT count(*) FROM workspace_events e WHERE e.workspace_id = w.id) OR version <> (SELECT max(version) FROM workspace_events e WHERE e.workspace_id = w.id)`,
+		"events that do not join":            `SELECT workspace_id FROM (SELECT workspace_id, version, from_state, lag(to_state) OVER (PARTITION BY workspace_id ORDER BY version) AS before FROM workspace_events) e WHERE before <> from_state`,
+		"last event is another state":        `SELECT w.id FROM workspaces w JOIN workspace_events e ON e.workspace_id = w.id AND e.version = w.version WHERE e.to_state <> w.state`,
 		"a transition without its audit entry": `SELECT e.workspace_id FROM workspace_events e WHERE NOT EXISTS (
 			SELECT FROM audit_logs a WHERE a.resource_id = e.workspace_id AND a.resource_type = 'workspace' AND a.action_type = 'workspace.' || e.kind
 			AND convert_from(a.leaf, 'UTF8') LIKE '%"version":' || e.version || '%')`,

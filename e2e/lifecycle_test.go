@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/robco-forge/forge/client"
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/app"
@@ -80,8 +82,9 @@ func newLife(t *testing.T) *life {
 	}
 	t.Cleanup(f.Close)
 	l := &life{rig: r, t: t, clock: virtual, url: url, tokens: map[string]string{}}
-	l.reconciler = &workspace.Reconciler{Fleet: f.Fleet, Log: f.Log, Clock: virtual.Now, Slog: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	l.sweeper = &workspace.Sweeper{Fleet: f.Fleet, Log: f.Log, Clock: virtual.Now, Slog: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	l.reconciler = &workspace.Reconciler{Fleet: f.Fleet, Log: f.Log, Clock: virtual.Now, Slog: log}
+	l.sweeper = &workspace.Sweeper{Fleet: f.Fleet, Log: f.Log, Clock: virtual.Now, Slog: log}
 	for _, u := range r.users("life", 1) {
 		l.tokens["owner"] = u.Token
 	}
@@ -163,9 +166,7 @@ func (l *life) until(what string, step time.Duration, so func(client.Workspace) 
 		}
 		l.pass(step)
 	}
-	var seen struct{ Requests []map[string]any }
-	l.emu("GET", "/_emu/requests?op=ModifyWorkspaceProperties&limit=5", nil, &seen)
-	l.t.Fatalf("not so: %s %v %v", what, seen.Requests, l.amazons())
+	l.t.Fatalf("not so: %s; Amazon has %v", what, l.amazons())
 	return ws
 }
 
@@ -220,14 +221,9 @@ func (l *life) history() []string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer rows.Close()
-	var all []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			l.t.Fatal(err)
-		}
-		all = append(all, s)
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		l.t.Fatal(err)
 	}
 	return all
 }

@@ -260,7 +260,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx), f.pauses(ctx))
 	}
 	checks = append(checks, f.circuits())
 	if f.cfg.Workers {
@@ -302,6 +302,21 @@ func (f *Forge) holds(ctx context.Context) httpapi.Check {
 	}
 	for _, h := range holds {
 		c.Message += fmt.Sprintf("nothing can be made in %s since %s: %s: %s (docs/aws.md). ", strings.TrimSpace(h.Region+" "+h.DirectoryID), h.Since.Format(time.RFC3339), h.Code, h.Message)
+	}
+	c.Message = strings.TrimSpace(c.Message)
+	return c
+}
+
+// pauses tells what does not happen by itself. It only warns: it is wanted so.
+func (f *Forge) pauses(ctx context.Context) httpapi.Check {
+	c := httpapi.Check{Name: "policies", OK: true}
+	pauses, err := workspace.ReadPauses(ctx, f.Pool, f.Log.Clock()())
+	if err != nil {
+		f.cfg.Logger.WarnContext(ctx, "pauses", "error", err)
+		c.Message = "it could not be looked at; the cause is in the log"
+	}
+	for _, p := range pauses {
+		c.Message += fmt.Sprintf("%s is paused since %s: %s (forge policy list). ", p.Target, p.PausedAt.UTC().Format(time.RFC3339), p.Reason)
 	}
 	c.Message = strings.TrimSpace(c.Message)
 	return c

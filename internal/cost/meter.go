@@ -96,7 +96,7 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 	}
 	if !past.open(fixedMonth) {
 		from := tx.Now
-		if !s.Since.IsZero() {
+		if first := past.find(fixedMonth, func(*meter) bool { return true }) == nil; first && !s.Since.IsZero() && s.Since.Before(from) {
 			from = s.Since
 		}
 		if month := clock.StartOfMonth(tx.Now); from.Before(month) {

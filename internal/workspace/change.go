@@ -229,13 +229,13 @@ func (u *update) project(ctx context.Context, p Patch) error {
 	if w.payer() == before && w.CostCentre == was {
 		return nil
 	}
-	if err := u.Budgets.Move(ctx, u.tx, w.ID, w.payer()); err != nil {
-		return err
-	}
 	if w.AvailableAt != nil {
 		if err := u.Meter.Switch(ctx, u.tx, w.subject(), w.State.Runs()); err != nil {
 			return err
 		}
+	}
+	if err := u.Budgets.Move(ctx, u.tx, w.ID, w.payer()); err != nil {
+		return err
 	}
 	u.note("project_id", string(before.Project), string(w.payer().Project))
 	return nil

@@ -98,6 +98,9 @@ type look struct {
 	doubtful  bool         // too much is missing at once to be believed
 }
 
+// reasonGone is why a WorkSpace ended that nobody asked Forge to end.
+const reasonGone = "drift: terminated outside"
+
 // What people are told of a WorkSpace, once per state.
 const (
 	FlagStuck    = "STUCK"     // it has been on its way for far longer than Amazon takes
@@ -235,7 +238,7 @@ func (t times) missing(w *WorkSpace, l look, now time.Time) decision {
 		return decision{do: note, to: w.ended(), reason: w.goneBecause()}
 	case recent(t.young):
 		return decision{}
-	case l.doubtful && (w.ObservedAt == nil || now.Sub(*w.ObservedAt) < t.doubt):
+	case l.doubtful && now.Sub(w.lastSeen()) < t.doubt:
 		return decision{}
 	case w.Missed > 0 && now.Sub(w.UpdatedAt) < t.miss:
 		return decision{}
@@ -247,11 +250,19 @@ func (t times) missing(w *WorkSpace, l look, now time.Time) decision {
 	return decision{do: note, to: w.ended(), reason: w.goneBecause()}
 }
 
+// lastSeen is when it was last shown; one that never was, when it came to be as it is.
+func (w *WorkSpace) lastSeen() time.Time {
+	if w.ObservedAt != nil {
+		return *w.ObservedAt
+	}
+	return w.StateSince
+}
+
 func (w *WorkSpace) goneBecause() string {
 	if w.Desired == WantTerminated {
 		return w.wishedBy()
 	}
-	return "drift: terminated outside"
+	return reasonGone
 }
 
 // shown is for a WorkSpace that the provider shows.
@@ -367,12 +378,12 @@ func (w *WorkSpace) adopt(o *Observation) (done bool) {
 	if o.UserGiB != 0 {
 		w.UserGiB = &o.UserGiB
 	}
-	switch {
-	case o.RunningMode == w.RunningMode:
-	case o.RunningMode == price.AutoStop:
+	switch o.RunningMode {
+	case w.RunningMode:
+	case price.AutoStop:
 		minutes := max(o.AutoStop, 60)
 		w.RunningMode, w.AutoStopTimeoutMinutes = o.RunningMode, &minutes
-	case o.RunningMode == price.AlwaysOn:
+	case price.AlwaysOn:
 		w.RunningMode, w.AutoStopTimeoutMinutes, w.ExtendedUntil, w.ExtendedMinutes = o.RunningMode, nil, nil, nil
 	}
 	return w.Change != "" && w.Property(w.Change) == w.ChangeTo

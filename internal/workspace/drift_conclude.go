@@ -451,16 +451,21 @@ func open(ctx context.Context, tx *audit.Tx, found []*Finding) error {
 	var told []any
 	first := ""
 	for _, f := range found {
+		var isNew bool
 		if err := tx.QueryRow(ctx, `
 			INSERT INTO drift_findings (id, region, directory_id, provider_id, workspace_id, kind, first_seen_at, last_seen_at, monthly_micros, details)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (region, provider_id, kind) WHERE resolved_at IS NULL DO UPDATE
 			SET workspace_id = EXCLUDED.workspace_id, last_seen_at = EXCLUDED.last_seen_at, monthly_micros = EXCLUDED.monthly_micros, details = EXCLUDED.details
-			RETURNING id`,
-			f.ID, f.Region, f.DirectoryID, f.ProviderID, f.WorkspaceID, f.Kind, f.FirstSeenAt, f.LastSeenAt, f.MonthlyMicros, f.Details).Scan(&f.ID); err != nil {
+			RETURNING id, xmax = 0`,
+			f.ID, f.Region, f.DirectoryID, f.ProviderID, f.WorkspaceID, f.Kind, f.FirstSeenAt, f.LastSeenAt, f.MonthlyMicros, f.Details).Scan(&f.ID, &isNew); err != nil {
 			return err
 		}
-		tx.Record(f.event("drift.found"))
+		action := "drift.found"
+		if !isNew {
+			action = "drift.changed"
+		}
+		tx.Record(f.event(action))
 		if f.Kind.told() {
 			first = cmp.Or(first, f.ID)
 			told = append(told, map[string]any{"id": f.ID, "kind": string(f.Kind), "region": f.Region, "directory_id": f.DirectoryID, "provider_id": f.ProviderID})
@@ -470,6 +475,49 @@ func open(ctx context.Context, tx *audit.Tx, found []*Finding) error {
 		return nil
 	}
 	return notify.EnqueueAdmins(ctx, tx, notify.Message{Key: "drift.found:" + first, Kind: "drift.found", Payload: map[string]any{"findings": told}})
+}
+
+// noteDrift writes down what somebody did outside of Forge and the row now follows: the reconciler sees most of it before a
+// sweep does. Such a finding is over as it is made.
+func noteDrift(ctx context.Context, tx *audit.Tx, was, is *WorkSpace, reason string) error {
+	var found []*Finding
+	add := func(kind DriftKind, resolution string, details map[string]any) {
+		found = append(found, &Finding{
+			ID: "drift_" + id.Unique(), Region: was.Region, DirectoryID: was.DirectoryID, ProviderID: deref(was.ProviderID), WorkspaceID: &was.ID, Kind: kind,
+			FirstSeenAt: tx.Now, LastSeenAt: tx.Now, Resolution: resolution, Details: details,
+		})
+	}
+	switch {
+	case reason == reasonGone:
+		add(TerminatedOutside, "confirmed", map[string]any{"state": string(was.State)})
+	case reason == "drift":
+		for property, change := range was.compare(is) {
+			kind := map[string]DriftKind{changeBundle: SizeChanged, changeMode: ModeChanged, changeRoot: VolumesChanged, changeUser: VolumesChanged}[property]
+			details, ok := change.(map[string]any)
+			if !ok || slices.ContainsFunc(found, func(f *Finding) bool { return f.Kind == kind }) {
+				continue
+			}
+			add(kind, "adopted", details)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	if reason == "drift" {
+		book, err := cost.BookAt(ctx, tx, tx.Now)
+		if err != nil {
+			return err
+		}
+		// The meters have been switched, so both have their prices.
+		if c, err := book.ChangeCost(was.spec(), is.spec(), tx.Now); err == nil {
+			more := c.MonthlyAfter - c.MonthlyBefore
+			found[0].MonthlyMicros = &more
+		}
+	}
+	if err := open(ctx, tx, found); err != nil {
+		return err
+	}
+	return resolve(ctx, tx, found)
 }
 
 func resolve(ctx context.Context, tx *audit.Tx, over []*Finding) error {

@@ -339,6 +339,9 @@ func (r *Reconciler) enter(ctx context.Context, tx *audit.Tx, w *WorkSpace, l lo
 	if err := r.tellChange(ctx, tx, &was, w, d, kind); err != nil {
 		return err
 	}
+	if err := noteDrift(ctx, tx, &was, w, d.reason); err != nil {
+		return err
+	}
 	w.NextDueAt = &tx.Now
 	return save(ctx, tx, w, before, kind, d.reason, details)
 }

@@ -315,6 +315,12 @@ func (s *Sweeper) budgetStops(ctx context.Context, pauses Pauses) (int, error) {
 			if stop, ok := at[ws]; !ok || stop.After(tx.Now) {
 				return audit.ErrNothing // renewed, or done by another
 			}
+			if err := s.Fleet.Budgets.Renew(ctx, tx, ws); err == nil { // there is room again
+				tx.Record(audit.Event{Action: "budget.renewed", ResourceType: "workspace", ResourceID: string(ws)})
+				return nil
+			} else if !errors.Is(err, budget.ErrExceeded) {
+				return err
+			}
 			if err := s.Fleet.Budgets.ClearStop(ctx, tx, ws); err != nil {
 				return err
 			}
