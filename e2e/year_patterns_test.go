@@ -223,7 +223,9 @@ func (p *inhabitant) recently() {
 	}
 }
 
+// lives gives it a lifetime of some days, most of which end within the time.
 func (p *inhabitant) lives(from, to int) int {
+	to = max(from, min(to, int(p.to.Sub(p.launch)/day)-1))
 	days := from + p.rng.IntN(to-from+1)
 	p.request.MaxLifetimeDays = &days
 	return days

@@ -189,6 +189,9 @@ func (y *year) happenings(ctx context.Context, histories map[*inhabitant][]span)
 	}
 	y.t.Log(b.String())
 	for kind, r := range rows {
+		if r.expected == 0 && slices.Contains(kinds, kind) {
+			y.t.Errorf("%s: nothing of the kind was to happen, so nothing is shown of it", kind)
+		}
 		if r.missed+r.unexpected > 0 {
 			y.t.Errorf("%s: %d missed, %d unexpected:", kind, r.missed, r.unexpected)
 			for _, w := range r.wrong {
