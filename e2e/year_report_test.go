@@ -55,13 +55,13 @@ func (y *year) population() {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d WorkSpaces from %s to %s; %d sessions took place; %d instants, of which nothing happened in between\n", len(y.people), y.from.Format(time.DateOnly), y.to.Format(time.DateOnly), y.sessions, y.instants)
+	fmt.Fprintf(&b, "%d WorkSpaces from %s to %s; %d sessions took place; %d instants at which something happened\n", len(y.people), y.from.Format(time.DateOnly), y.to.Format(time.DateOnly), y.sessions, y.instants)
 	fmt.Fprintf(&b, "  %-60s %6s %9s\n", "pattern", "people", "planned")
 	for _, k := range patterns {
 		fmt.Fprintf(&b, "  %-60s %6d %9d\n", k.name, count[k.name], used[k.name])
 	}
-	for what, n := range y.refusals {
-		fmt.Fprintf(&b, "  refused: %s, %d times\n", what, n)
+	for _, what := range slices.Sorted(maps.Keys(y.refusals)) {
+		fmt.Fprintf(&b, "  refused: %s, %d times\n", what, y.refusals[what])
 	}
 	y.t.Log(b.String())
 }
@@ -176,7 +176,7 @@ func (y *year) happenings(ctx context.Context, histories map[*inhabitant][]span)
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "A WorkSpace is looked at when it has changed at Amazon's: at once where the bill depends on it, else at the next full minute.\nAt its time is: not before, and not later than %s.\n", sweep)
+	fmt.Fprintf(&b, "Forge looks at a WorkSpace when it has changed at Amazon's: at once where the bill depends on it, else at the next full minute;\nits rules are swept at full minutes. At its time is: not before it, and not later than %s.\n", sweep)
 	fmt.Fprintf(&b, "  %-40s %9s %9s %7s %11s %12s\n", "", "expected", "happened", "missed", "unexpected", "latest by")
 	for _, kind := range kinds {
 		row(kind)
