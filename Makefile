@@ -119,9 +119,9 @@ e2e: postgres ## the journeys only, from the client to Amazon's wire
 
 # Without ENDPOINT it is an emulator of the test's own, as in `make test`. ENDPOINT=aws is Amazon itself and costs money.
 .PHONY: conformance
-conformance: postgres ## the provider against an Amazon: ENDPOINT=URL (or aws: it costs) REGION=… DIRECTORY=d-… DIRECTORY_USER=…
+conformance: postgres ## the provider against an Amazon: ENDPOINT=URL (or aws: it costs) REGION=… DIRECTORY=d-… DIRECTORY_USER=… LONG=1
 	@FORGE_CONFORMANCE_ENDPOINT='$(ENDPOINT)' FORGE_CONFORMANCE_REGION='$(REGION)' FORGE_CONFORMANCE_DIRECTORY='$(DIRECTORY)' \
-	  FORGE_CONFORMANCE_USER='$(DIRECTORY_USER)' go test -count=1 -v -timeout 4h -run '^TestConformance$$' ./internal/aws/desktop
+	  FORGE_CONFORMANCE_USER='$(DIRECTORY_USER)' FORGE_CONFORMANCE_LONG='$(LONG)' go test -count=1 -v -timeout 24h -run '^TestConformance$$' ./internal/aws/desktop
 
 .PHONY: fuzz
 fuzz: postgres ## every fuzz target for FUZZTIME (20s) each

@@ -37,7 +37,7 @@ type claimEar struct {
 
 // TraceQueryStart keeps it.
 func (e *claimEar) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
-	if strings.Contains(q.SQL, "SET rule_due_at = $1") {
+	if strings.Contains(q.SQL, "SET rule_lease_until = $1") {
 		e.mu.Lock()
 		e.sql, e.args = q.SQL, slices.Clone(q.Args)
 		e.mu.Unlock()

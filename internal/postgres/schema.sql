@@ -227,6 +227,7 @@ CREATE TABLE workspaces (
   scheduled_through timestamptz,
   notices jsonb NOT NULL DEFAULT '{}',
   rule_due_at timestamptz,
+  rule_lease_until timestamptz,
 
   version bigint NOT NULL,
   next_due_at timestamptz,

@@ -76,6 +76,9 @@ func (f *Fleet) Adopt(ctx context.Context, tx *audit.Tx, s Stranger, ref string)
 	if s.Marks.Marked {
 		return nil, ErrMarked.Detail("tags", s.Marks.Tags)
 	}
+	if s.State == "ERROR" {
+		return nil, ErrState.Sayf("Amazon has it in ERROR, and Forge would make it anew").Suggestf("restore or rebuild it at Amazon, and adopt it then")
+	}
 	waiting, err := postgres.One[WorkSpace](ctx, tx, `
 		SELECT`+columns+`
 		FROM workspaces

@@ -294,11 +294,8 @@ func (u *update) change(ctx context.Context, property, to string) error {
 	if w.Change == property && w.ChangeTo == to {
 		return nil // it is under way
 	}
-	if err := w.allow(OpChange); err != nil {
+	if err := w.mayChange(); err != nil {
 		return err
-	}
-	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) {
-		return w.busy("another change")
 	}
 	if err := u.possible(ctx, property, to); err != nil {
 		return err
@@ -307,12 +304,27 @@ func (u *update) change(ctx context.Context, property, to string) error {
 		return err
 	}
 	u.note(property, w.Property(property), to)
-	w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt, w.ErrorCode, w.ErrorMessage = property, to, &u.tx.Now, nil, "", ""
+	w.askChange(property, to, u.tx.Now)
 	if err := u.reserve(ctx, u.tx, w); err != nil {
 		return err
 	}
 	u.due()
 	return nil
+}
+
+// mayChange refuses a change that the state or something that is under way does not allow.
+func (w *WorkSpace) mayChange() error {
+	if err := w.allow(OpChange); err != nil {
+		return err
+	}
+	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) {
+		return w.busy("another change")
+	}
+	return nil
+}
+
+func (w *WorkSpace) askChange(property, to string, now time.Time) {
+	w.Change, w.ChangeTo, w.ChangeAskedAt, w.ChangeBegunAt, w.ErrorCode, w.ErrorMessage = property, to, &now, nil, "", ""
 }
 
 func (f *Fleet) times() times { return timesAt(f.Speed) }
@@ -551,17 +563,25 @@ func (f *Fleet) Extend(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, hours
 	if hours < 1 || hours > 24 {
 		return nil, ErrHours
 	}
-	until := tx.Now.Add(time.Duration(hours) * time.Hour)
-	if w.ExtendedUntil != nil && !until.After(*w.ExtendedUntil) {
+	if !w.extend(hours, tx.Now) {
 		unchanged(tx, w, "extend")
 		return w, nil
 	}
-	// Its user may have gone a whole timeout ago.
-	minutes := min((hours*60+*w.AutoStopTimeoutMinutes+59)/60*60, maxIdleMinutes)
-	w.ExtendedUntil, w.ExtendedMinutes, w.NextDueAt = &until, &minutes, &tx.Now
 	if err := f.reserve(ctx, tx, w); err != nil {
 		return nil, err
 	}
 	f.poke(tx)
-	return w, save(ctx, tx, w, w.State, "extend", "user", map[string]any{"until": until.Format(time.RFC3339), "timeout_minutes": minutes})
+	return w, save(ctx, tx, w, w.State, "extend", "user", map[string]any{"until": w.ExtendedUntil.Format(time.RFC3339), "timeout_minutes": *w.ExtendedMinutes})
+}
+
+// extend puts the extension onto the row, and tells whether it is longer than what there was.
+func (w *WorkSpace) extend(hours int, now time.Time) bool {
+	until := now.Add(time.Duration(hours) * time.Hour)
+	if w.ExtendedUntil != nil && !until.After(*w.ExtendedUntil) {
+		return false
+	}
+	// Its user may have gone a whole timeout ago.
+	minutes := min((hours*60+*w.AutoStopTimeoutMinutes+59)/60*60, maxIdleMinutes)
+	w.ExtendedUntil, w.ExtendedMinutes, w.NextDueAt = &until, &minutes, &now
+	return true
 }

@@ -83,6 +83,7 @@ type decision struct {
 	undone   bool   // the change came to nothing
 	ask      action // what is to be asked for from now on
 	dropped  bool   // what was asked for is not asked for any more
+	over     bool   // what was asked for is so
 	flag     string // what people are told, once
 	code     string // why, if something is wrong
 	message  string
@@ -268,7 +269,7 @@ func (w *WorkSpace) goneBecause() string {
 // shown is for a WorkSpace that the provider shows.
 func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 	state := w.follows(o)
-	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o) ||
+	news := state != w.State || w.ProviderID == nil || w.Missed > 0 || w.met(o, now) ||
 		o.State == "ERROR" && o.ErrorCode != "" && w.ErrorCode != o.ErrorCode ||
 		w.Replacing && o.State != w.ObservedState || w.differs(o)
 	age := now.Sub(w.StateSince)
@@ -293,7 +294,7 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagStuck}
 	case w.Flag == "" && o.Protocol == "PCOIP":
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagProtocol}
-	case state == Impaired && o.State != "ERROR" && w.Asked == "" && w.Desired == WantAvailable:
+	case state == Impaired && o.State != "ERROR" && (w.Asked == "" || w.Asked == string(modify)) && w.Desired == WantAvailable:
 		return t.treat(w, age, now)
 	}
 	return t.outcome(w, state, now)
@@ -312,11 +313,13 @@ func (t times) treat(w *WorkSpace, age time.Duration, now time.Time) decision {
 	return decision{}
 }
 
-// outcome ends the wait for something that happens once and has not shown: nobody knows whether it did, or it has become
+// outcome ends the wait for something that has not shown. Of what happens once nobody knows whether it did, or it has become
 // impossible.
 func (t times) outcome(w *WorkSpace, state State, now time.Time) decision {
 	act := action(w.Asked)
 	switch {
+	case (act == start && state.up() || act == stop && state == Stopped) && w.AskedAt != nil && now.Sub(*w.AskedAt) >= t.askAgain:
+		return decision{do: note, to: state, reason: w.StateReason, over: true} // what it was to undo has not happened
 	case !act.once():
 	case w.AskedAt != nil && now.Sub(*w.AskedAt) >= t.settle:
 		return decision{do: note, to: state, reason: w.StateReason, dropped: true, code: codeUnclear, message: "Amazon did not say whether it has begun to " + spelled[w.Asked] + ", and shows no effect"}
@@ -354,7 +357,7 @@ func (t times) changeFailed(w *WorkSpace, o *Observation, now time.Time) bool {
 	if w.ChangeBegunAt == nil {
 		return w.ChangeAskedAt != nil && now.Sub(*w.ChangeAskedAt) >= t.stuckBig && (w.State == Available || w.State == Stopped)
 	}
-	if o.ChangeFailed && o.Changing == changing[w.Change] {
+	if o.ChangeFailed && o.Changing == changing[w.Change] && now.Sub(*w.ChangeBegunAt) >= t.askAgain { // else it may be the one before
 		return true
 	}
 	return o.Changing == "" && now.Sub(*w.ChangeBegunAt) >= t.stuckBig
@@ -363,8 +366,8 @@ func (t times) changeFailed(w *WorkSpace, o *Observation, now time.Time) bool {
 // differs tells whether the provider sells it as something else than the row says. What has no price is not adopted.
 func (w *WorkSpace) differs(o *Observation) bool {
 	grown := func(have *int, is int) bool { return have != nil && is != 0 && *have != is }
-	return w.ErrorCode != codeNoPrice && (o.ComputeType != "" && o.ComputeType != w.BundleType || grown(w.RootGiB, o.RootGiB) || grown(w.UserGiB, o.UserGiB)) ||
-		(o.RunningMode == price.AutoStop || o.RunningMode == price.AlwaysOn) && o.RunningMode != w.RunningMode
+	return w.ErrorCode != codeNoPrice && (o.ComputeType != "" && o.ComputeType != w.BundleType || grown(w.RootGiB, o.RootGiB) || grown(w.UserGiB, o.UserGiB) ||
+		(o.RunningMode == price.AutoStop || o.RunningMode == price.AlwaysOn) && o.RunningMode != w.RunningMode)
 }
 
 // adopt brings what the provider sells onto the row, and tells whether that ended the change that was under way.
@@ -385,6 +388,9 @@ func (w *WorkSpace) adopt(o *Observation) (done bool) {
 		w.RunningMode, w.AutoStopTimeoutMinutes = o.RunningMode, &minutes
 	case price.AlwaysOn:
 		w.RunningMode, w.AutoStopTimeoutMinutes, w.ExtendedUntil, w.ExtendedMinutes = o.RunningMode, nil, nil, nil
+		if w.Desired == WantStopped { // it cannot be
+			w.Desired, w.Asked, w.AskedAt = WantAvailable, "", nil
+		}
 	}
 	return w.Change != "" && w.Property(w.Change) == w.ChangeTo
 }
@@ -530,17 +536,19 @@ func (w *WorkSpace) ended() State {
 	return Terminated
 }
 
-// met tells whether what was asked for shows its effect.
-func (w *WorkSpace) met(o *Observation) bool {
+// met tells whether what was asked for shows its effect. Of one that runs and was asked to start, an earlier request to stop
+// is still on its way, and the other way round: what was so before is no answer.
+func (w *WorkSpace) met(o *Observation, now time.Time) bool {
 	switch action(w.Asked) {
 	case create:
 		return true
 	case start:
-		return o.State == "STARTING" || fromAmazon[o.State].Runs()
+		return o.State == "STARTING" || fromAmazon[o.State].up() && (!w.State.Runs() || w.AskedAt == nil)
 	case stop:
-		return o.State == "STOPPING" || o.State == "STOPPED"
+		return o.State == "STOPPING" || o.State == "STOPPED" && (w.State != Stopped || w.AskedAt == nil)
 	case reboot:
-		return o.State == "REBOOTING"
+		// One that is stuck in it is rebooted again.
+		return o.State == "REBOOTING" && (w.AskedAt != nil || w.Flag != FlagStuck)
 	case rebuild:
 		return o.State == "REBUILDING"
 	case restore:
@@ -550,19 +558,22 @@ func (w *WorkSpace) met(o *Observation) bool {
 	case terminate:
 		return o.State == "TERMINATING" || o.State == "TERMINATED"
 	case modify:
-		return w.modified(o)
+		return w.modified(o, now)
 	case rest, note, confirm, replace, retag:
 	}
 	return false
 }
 
+// up tells whether one that was stopped has been started. After maintenance or a restore it may be stopped again.
+func (s State) up() bool { return s == Available || s == Rebooting || s == Impaired }
+
 // modified tells whether what was to be modified shows.
-func (w *WorkSpace) modified(o *Observation) bool {
+func (w *WorkSpace) modified(o *Observation, now time.Time) bool {
 	if w.Change != "" {
 		is := *w
 		return is.adopt(o) || w.ChangeBegunAt != nil || o.Changing != "" && o.Changing == changing[w.Change]
 	}
-	return w.AutoStopTimeoutMinutes == nil || o.AutoStop == *w.AutoStopTimeoutMinutes || w.ExtendedMinutes != nil && o.AutoStop == *w.ExtendedMinutes
+	return w.AutoStopTimeoutMinutes == nil || o.AutoStop == w.timeout(now)
 }
 
 // wanted is what to ask of the provider, given what is desired and what is seen. It asks nothing while a transition is
@@ -599,7 +610,7 @@ func wanted(w *WorkSpace) action {
 func (t times) towards(w *WorkSpace, o *Observation, now time.Time) decision {
 	act := wanted(w)
 	var p Property
-	if act == rest && w.Desired != WantTerminated {
+	if act == rest && w.Desired != WantTerminated && (w.Asked == "" || w.Asked == string(modify)) {
 		var differs bool
 		switch p, differs = w.wantedProperty(o, now); {
 		case differs:
@@ -655,7 +666,7 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 		case o.State == "AVAILABLE", w.State == Conflict:
 			w.ErrorCode, w.ErrorMessage = "", ""
 		}
-		if w.met(o) {
+		if w.met(o, now) {
 			w.Asked, w.AskedAt = "", nil
 		}
 		if w.adopt(o) {
@@ -696,7 +707,7 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 			w.Asked, w.AskedAt = "", nil
 		}
 	}
-	if d.dropped {
+	if d.dropped || d.over {
 		w.Asked, w.AskedAt = "", nil
 	}
 	if d.ask != rest {
@@ -713,6 +724,9 @@ func (d decision) apply(w *WorkSpace, l look, now time.Time) {
 // beginChange notes that Amazon has accepted the change: from then on it makes one wait for the next.
 func (w *WorkSpace) beginChange(now time.Time) {
 	w.ChangeBegunAt = &now
+	if w.Asked == string(modify) {
+		w.Asked, w.AskedAt = "", nil
+	}
 	switch w.Change {
 	case changeBundle:
 		if rankOf(w.ChangeTo) < rankOf(w.BundleType) {

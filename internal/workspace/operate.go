@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"time"
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/id"
@@ -38,11 +39,16 @@ func (f *Fleet) Start(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVers
 	if err := w.allow(OpStart); err != nil {
 		return nil, err
 	}
-	if w.Desired == WantAvailable && w.State != Stopped && w.State != Stopping {
+	if w.starting() {
 		unchanged(tx, w, "start")
 		return w, nil
 	}
 	return w, f.start(ctx, tx, w, "user")
+}
+
+// starting tells whether it is wanted to run, and does or will.
+func (w *WorkSpace) starting() bool {
+	return w.Desired == WantAvailable && w.State != Stopped && w.State != Stopping
 }
 
 // start wants a WorkSpace to run, for a reason, and reserves what that costs. That somebody wants it ends its being unused.
@@ -50,10 +56,15 @@ func (f *Fleet) start(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason st
 	if err := f.Budgets.Renew(ctx, tx, w.ID); err != nil {
 		return err
 	}
-	w.Desired, w.WishReason, w.Asked, w.AskedAt, w.NextDueAt = WantAvailable, reason, string(start), nil, &tx.Now
-	w.StoppedAt, w.StaleAt = nil, nil
+	w.wantStarted(reason, tx.Now)
 	f.poke(tx)
 	return save(ctx, tx, w, w.State, "start", reason, nil)
+}
+
+func (w *WorkSpace) wantStarted(reason string, now time.Time) {
+	w.Desired, w.WishReason, w.NextDueAt = WantAvailable, reason, &now
+	w.turn(start, stop)
+	w.StoppedAt, w.StaleAt = nil, nil
 }
 
 // Stop asks for an AUTO_STOP WorkSpace to stop. It needs no budget: what lowers cost is always allowed.
@@ -65,7 +76,7 @@ func (f *Fleet) Stop(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, ifVersi
 	if err := w.allow(OpStop); err != nil {
 		return nil, err
 	}
-	if w.stopping() {
+	if w.stopping() && (w.Asked == "" || w.WishReason != string(PolicyIdle)) { // one for being idle may be called off
 		unchanged(tx, w, "stop")
 		return w, nil
 	}
@@ -79,9 +90,26 @@ func (w *WorkSpace) stopping() bool {
 
 // stop wants a WorkSpace to be stopped, for a reason.
 func (f *Fleet) stop(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason string, details map[string]any) error {
-	w.Desired, w.WishReason, w.Asked, w.AskedAt, w.NextDueAt = WantStopped, reason, string(stop), nil, &tx.Now
+	w.wantStopped(reason, tx.Now)
 	f.poke(tx)
 	return save(ctx, tx, w, w.State, "stop", reason, details)
+}
+
+func (w *WorkSpace) wantStopped(reason string, now time.Time) {
+	w.Desired, w.WishReason, w.NextDueAt = WantStopped, reason, &now
+	w.turn(stop, start)
+}
+
+// turn has the opposite of what was asked for until now asked for. When that was asked for stays on the row if it may not
+// have shown yet: what is seen until then is no answer to the new wish. A create is waited for first.
+func (w *WorkSpace) turn(to, from action) {
+	if w.Asked == string(create) {
+		return
+	}
+	if w.Asked != string(from) && w.Asked != string(to) {
+		w.AskedAt = nil
+	}
+	w.Asked = string(to)
 }
 
 // Terminate asks for a WorkSpace to end, with everything on it. Asking twice succeeds.
@@ -99,12 +127,16 @@ func (f *Fleet) Terminate(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, if
 
 // terminate wants a WorkSpace to end, for a reason.
 func (f *Fleet) terminate(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason string, details map[string]any) error {
-	w.Desired, w.WishReason, w.NextDueAt = WantTerminated, reason, &tx.Now
+	w.wantTerminated(reason, tx.Now)
+	f.poke(tx)
+	return save(ctx, tx, w, w.State, "terminate", reason, details)
+}
+
+func (w *WorkSpace) wantTerminated(reason string, now time.Time) {
+	w.Desired, w.WishReason, w.NextDueAt = WantTerminated, reason, &now
 	if w.Asked != string(create) {
 		w.Asked, w.AskedAt = "", nil
 	}
-	f.poke(tx)
-	return save(ctx, tx, w, w.State, "terminate", reason, details)
 }
 
 // Confirmation is what must be said before something that loses data is done: the WorkSpace's own name or id.
@@ -151,26 +183,41 @@ func (f *Fleet) ask(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, op Opera
 	if err != nil {
 		return nil, err
 	}
-	if err := w.allow(op); err != nil {
+	already, err := w.mayAsk(op, act)
+	if err != nil {
 		return nil, err
 	}
-	under := map[State]action{Rebooting: reboot, Rebuilding: rebuild, Restoring: restore, Suspended: image}[w.State]
-	if w.Asked == string(act) || under == act && !(act == reboot && w.Flag == FlagStuck) {
+	if already {
 		unchanged(tx, w, string(op))
 		return w, nil
-	}
-	if w.Asked != "" || w.Change != "" {
-		return nil, w.busy(string(op))
 	}
 	if check != nil {
 		if err := check(w); err != nil {
 			return nil, err
 		}
 	}
-	w.Asked, w.AskedAt, w.WishReason, w.NextDueAt = string(act), nil, "user", &tx.Now
-	w.ErrorCode, w.ErrorMessage = "", ""
+	w.askOnce(act, tx.Now)
 	f.poke(tx)
 	return w, save(ctx, tx, w, w.State, string(op), "user", nil)
+}
+
+// mayAsk refuses what the state or something that is under way does not allow, and tells whether it is under way already.
+func (w *WorkSpace) mayAsk(op Operation, act action) (already bool, err error) {
+	if err := w.allow(op); err != nil {
+		return false, err
+	}
+	under := map[State]action{Rebooting: reboot, Rebuilding: rebuild, Restoring: restore, Suspended: image}[w.State]
+	if w.Asked == string(act) || under == act && !(act == reboot && w.Flag == FlagStuck) {
+		return true, nil
+	}
+	if w.Asked != "" || w.Change != "" {
+		return false, w.busy(string(op))
+	}
+	return false, nil
+}
+
+func (w *WorkSpace) askOnce(act action, now time.Time) {
+	w.Asked, w.AskedAt, w.WishReason, w.NextDueAt, w.ErrorCode, w.ErrorMessage = string(act), nil, "user", &now, "", ""
 }
 
 // busy says what must be over first.

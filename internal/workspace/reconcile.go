@@ -462,6 +462,9 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 			return err
 		}
 		return f.Budgets.Release(ctx, tx, w.ID, string(w.State))
+	case w.State == Terminating && before != Terminating:
+		// Amazon bills until it is told: no fee is owed for a month that begins before it is gone.
+		return f.Meter.End(ctx, tx, w.ID, tx.Now)
 	case w.State.Runs() && !before.Runs():
 		if w.AvailableAt == nil {
 			w.AvailableAt = &tx.Now
@@ -542,19 +545,12 @@ func (r *Reconciler) perform(ctx context.Context, region string, act action, row
 		failed = p.Reboot(ctx, region, ids)
 	case terminate, replace:
 		failed = p.Terminate(ctx, region, ids)
-	case modify:
-		one(func(w ask) error { return p.Modify(ctx, region, *w.ProviderID, w.property) })
-	case rebuild:
-		one(func(w ask) error { return p.Rebuild(ctx, region, *w.ProviderID) })
-	case restore:
-		one(func(w ask) error { return p.Restore(ctx, region, *w.ProviderID) })
-	case image:
-		one(func(w ask) error {
-			_, err := p.Capture(ctx, region, *w.ProviderID, w.imageName(r.Clock()), "captured from the WorkSpace "+w.Name)
-			return err
-		})
-	case retag:
-		one(func(w ask) error { return p.Tag(ctx, region, *w.ProviderID, w.ID, w.Tags) })
+	case setAutoStop:
+		for _, w := range rows {
+			if w.AutoStopTimeoutMinutes != nil {
+				failed[*w.ProviderID] = p.Modify(ctx, region, *w.ProviderID, Property{AutoStopMinutes: *w.AutoStopTimeoutMinutes})
+			}
+		}
 	case rest, note, confirm, create:
 	}
 	for _, w := range rows {
@@ -606,7 +602,6 @@ func (r *Reconciler) begun(ctx context.Context, w *WorkSpace) error {
 			return audit.ErrNothing
 		}
 		is.beginChange(tx.Now)
-		is.Asked, is.AskedAt = "", nil
 		return save(ctx, tx, is, is.State, "change_begun", "user", map[string]any{"change": is.Change, "to": is.ChangeTo})
 	})
 	if errors.Is(err, audit.ErrNothing) {
@@ -652,8 +647,7 @@ func (r *Reconciler) spare(ctx context.Context, region string, rows []ask) []ask
 			if is.Desired != WantStopped || is.WishReason != string(PolicyIdle) {
 				return audit.ErrNothing
 			}
-			is.Desired, is.Asked, is.AskedAt = WantAvailable, "", nil
-			is.read(c, known, tx.Now)
+			is.spare(c, known, tx.Now)
 			return save(ctx, tx, is, is.State, "spare", string(PolicyIdle), map[string]any{"connection": is.Connection})
 		})
 		if errors.Is(err, audit.ErrNothing) {
@@ -665,6 +659,12 @@ func (r *Reconciler) spare(ctx context.Context, region string, rows []ask) []ask
 		r.told(ctx, w.WorkSpace, err)
 		return true
 	})
+}
+
+// spare lets it run on, for somebody may be connected.
+func (w *WorkSpace) spare(c Connection, known bool, now time.Time) {
+	w.Desired, w.Asked, w.AskedAt = WantAvailable, "", nil
+	w.read(c, known, now)
 }
 
 // accepted writes down what the provider's acceptance says, and looks again soon.
@@ -734,22 +734,18 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 // declined ends what the provider will not do: an operation that happens once, or a change of a property. What is wanted
 // to be so is asked for again and again instead.
 func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe *ProviderError) (bool, error) {
-	var kind string
-	switch {
-	case act == image && pe.Class == Exists:
-		kind = "dropped" // it was made today
-	case pe.Class != Rejected:
+	d, ends := w.declined(act, pe)
+	if !ends {
 		return false, nil
-	case act.once():
-		kind = "dropped"
-	case act == modify && w.Change != "" && w.ChangeBegunAt == nil:
+	}
+	kind := "dropped"
+	if d.undone {
 		kind = "change_failed"
-	default:
-		return false, nil
 	}
 	now, err := r.change(ctx, w, kind, func(tx *audit.Tx, is *WorkSpace) error {
 		was := *is
-		d := decision{reason: "provider", code: pe.Code, message: pe.Message, dropped: kind == "dropped", undone: kind == "change_failed", to: is.State}
+		d.to = is.State
+		d.dropped = d.dropped && is.Asked == string(act) // or something else has been asked for meanwhile
 		d.apply(is, look{}, tx.Now)
 		if err := r.resold(ctx, tx, &was, is); err != nil {
 			return err
@@ -763,6 +759,21 @@ func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe 
 		return true, err
 	}
 	return true, r.rest(ctx, now, 0)
+}
+
+// declined tells whether a refusal ends what was asked for, and what follows.
+func (w *WorkSpace) declined(act action, pe *ProviderError) (decision, bool) {
+	d := decision{reason: "provider", code: pe.Code, message: pe.Message}
+	switch {
+	case act == image && pe.Class == Exists: // it was made today
+		d.dropped = true
+	case pe.Class != Rejected:
+	case act.once():
+		d.dropped = true
+	case act == modify && w.Change != "" && w.ChangeBegunAt == nil:
+		d.undone = true
+	}
+	return d, d.dropped || d.undone
 }
 
 // later puts a WorkSpace off after a call that failed, by what the failure was.

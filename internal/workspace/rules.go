@@ -121,7 +121,7 @@ func (w *WorkSpace) ends(p Policy, end, since time.Time, notices []time.Duration
 	if !given.For.Equal(end) {
 		given = Notice{}
 	}
-	effect := step{policy: p, do: doTerminate, at: end}
+	effect := step{policy: p, do: doTerminate, at: later(end, now.Add(lastNotice))}
 	if given.Step == len(notices) {
 		effect.at = later(end, given.At.Add(lastNotice))
 		return coming{effect, effect}
@@ -186,6 +186,7 @@ func (w *WorkSpace) staleRule(now time.Time) (coming, bool) {
 	c := w.ends(PolicyStale, end, *w.StaleAt, staleNotices, now)
 	if read := w.Notices[noteRead].At; c.next.do == doTerminate && !read.Before(end) {
 		c.next.at = read.Add(time.Hour)
+		c.effect = c.next
 	}
 	return c, true
 }
@@ -199,9 +200,13 @@ func (w *WorkSpace) scheduleRule(now time.Time) (coming, bool) {
 	if w.ScheduledThrough != nil {
 		through = *w.ScheduledThrough
 	}
-	next, ok := w.Schedule.Last(now, through)
+	s := *w.Schedule
+	if w.RunningMode == price.AlwaysOn { // somebody else has made it so: it cannot be stopped any more
+		s.Entries = slices.DeleteFunc(slices.Clone(s.Entries), func(e schedule.Entry) bool { return e.Action == schedule.Stop })
+	}
+	next, ok := s.Last(now, through)
 	if !ok {
-		if next, ok = w.Schedule.Next(later(through, now)); !ok {
+		if next, ok = s.Next(later(through, now)); !ok {
 			return coming{}, false
 		}
 	}

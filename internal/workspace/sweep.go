@@ -55,16 +55,16 @@ func (s *Sweeper) Round(ctx context.Context) (int, error) {
 	return len(due) + stopped, err
 }
 
-// claim finds what is due by its index, and keeps it from others for the lease.
+// claim finds what is due by its index, and keeps it from others for the lease, which no index has: so that is all it writes.
 func (s *Sweeper) claim(ctx context.Context) ([]WorkSpace, error) {
 	now := s.Clock()
 	return postgres.Many[WorkSpace](ctx, s.Log.Pool(), `
 		UPDATE workspaces
-		SET rule_due_at = $1
+		SET rule_lease_until = $1
 		WHERE id = ANY(ARRAY(
 			SELECT id
 			FROM workspaces
-			WHERE rule_due_at <= $2
+			WHERE rule_due_at <= $2 AND (rule_lease_until IS NULL OR rule_lease_until <= $2)
 			ORDER BY rule_due_at
 			LIMIT $3
 			FOR UPDATE SKIP LOCKED))
@@ -170,8 +170,18 @@ func (w *WorkSpace) due(pauses Pauses, now time.Time) (due []step) {
 
 // know brings a reading onto the row. That a WorkSpace which was thought forgotten has been used is an event.
 func (s *Sweeper) know(ctx context.Context, tx *audit.Tx, w *WorkSpace, r reading) error {
-	flagged := w.StaleAt != nil
+	flagged, since := w.StaleAt != nil, w.StoppedAt
 	w.read(r.Connection, r.known, tx.Now)
+	if w.StoppedAt != nil && w.StoppedAt != since {
+		// It has been stopped since its user went, and Amazon may have maintained it in between.
+		if err := tx.QueryRow(ctx, `
+			SELECT coalesce(min(at), $3)
+			FROM workspace_events
+			WHERE workspace_id = $1 AND at > $2 AND to_state = 'STOPPED' AND from_state <> 'STOPPED'`,
+			w.ID, w.LastConnectedAt, w.StoppedAt).Scan(w.StoppedAt); err != nil {
+			return err
+		}
+	}
 	if flagged && w.StaleAt == nil {
 		return save(ctx, tx, w, w.State, "used", string(PolicyStale), map[string]any{"last_connected_at": w.LastConnectedAt.UTC().Format(time.RFC3339)})
 	}
@@ -196,20 +206,20 @@ func (s *Sweeper) keep(ctx context.Context, w *WorkSpace, pauses Pauses) error {
 	_, err := s.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
 		SET connection = @connection, connection_checked_at = @connection_checked_at, last_connected_at = @last_connected_at,
-		    stopped_at = @stopped_at, scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at
+		    stopped_at = @stopped_at, scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at, rule_lease_until = NULL
 		WHERE id = @id AND version = @version`, w.named())
 	return err
 }
 
 // act does one step, if it is still right after what was read.
 func (s *Sweeper) act(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step, r reading) error {
+	if !w.still(d, r, tx.Now) {
+		return nil
+	}
 	switch d.do {
 	case doNotice:
 		return s.give(ctx, tx, w, d)
 	case doFlag:
-		if !r.known || !r.covers(w.StateSince) || w.StoppedAt == nil || tx.Now.Sub(*w.StoppedAt) < staleAfter {
-			return nil
-		}
 		w.StaleAt = &tx.Now
 		end := tx.Now.Add(staleGrace)
 		details := map[string]any{"stopped_since": w.StoppedAt.UTC().Format(time.RFC3339)}
@@ -218,9 +228,6 @@ func (s *Sweeper) act(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step, r
 		}
 		return errors.Join(s.notify(ctx, tx, w, d, "workspace.stale", details), save(ctx, tx, w, w.State, "flag", string(PolicyStale), details))
 	case doTerminate:
-		if d.policy == PolicyStale && (!r.known || !r.covers(w.StateSince) || w.StaleAt == nil || w.KeepAlive || tx.Now.Before(w.StaleAt.Add(staleGrace))) {
-			return nil
-		}
 		details := map[string]any{"age_days": int(tx.Now.Sub(w.CreatedAt).Hours() / 24)}
 		return errors.Join(s.notify(ctx, tx, w, d, "workspace.terminating", details), s.Fleet.terminate(ctx, tx, w, string(d.policy), details))
 	case doRestore:
@@ -228,26 +235,47 @@ func (s *Sweeper) act(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step, r
 		s.Fleet.poke(tx)
 		return errors.Join(s.Fleet.fitHold(ctx, tx, w), save(ctx, tx, w, w.State, "extension_over", string(PolicyIdle), nil))
 	case doCheck:
-		idle := tx.Now.Sub(w.idleSince())
-		if d.policy != PolicyIdle || !r.known || !fresh(r.Connection, tx.Now) || w.State != Available || w.stopping() || w.Asked != "" ||
-			idle < time.Duration(w.timeout(tx.Now))*time.Minute+idleGrace {
-			return nil
-		}
-		return s.Fleet.stop(ctx, tx, w, string(PolicyIdle), map[string]any{"idle_minutes": int(idle.Minutes())})
+		return s.Fleet.stop(ctx, tx, w, string(PolicyIdle), map[string]any{"idle_minutes": int(tx.Now.Sub(w.idleSince()).Minutes())})
 	case doStop, doStart:
 		return s.scheduled(ctx, tx, w, d)
 	}
 	return nil
 }
 
+// still tells whether a step is right, after what was read. An occurrence of the schedule is followed by that already.
+func (w *WorkSpace) still(d step, r reading, now time.Time) bool {
+	switch d.do {
+	case doFlag:
+		return r.known && r.covers(w.StateSince) && w.StoppedAt != nil && now.Sub(*w.StoppedAt) >= staleAfter
+	case doTerminate:
+		return d.policy != PolicyStale || r.known && r.covers(w.StateSince) && w.StaleAt != nil && !w.KeepAlive && !now.Before(w.StaleAt.Add(staleGrace))
+	case doCheck:
+		return d.policy == PolicyIdle && r.known && fresh(r.Connection, now) && w.State == Available && !w.stopping() && w.Asked == "" &&
+			now.Sub(w.idleSince()) >= time.Duration(w.timeout(now))*time.Minute+idleGrace
+	case doStop:
+		w.ScheduledThrough = &d.occurs.At
+		return w.RunningMode != price.AlwaysOn && (!w.stopping() || w.Asked != "" && w.WishReason == string(PolicyIdle)) && w.State != Stopped && w.State != Stopping
+	case doStart:
+		w.ScheduledThrough = &d.occurs.At
+		runs := w.State != Stopped && w.State != Stopping && w.Asked != string(stop) // also where its user has logged in to what was to be stopped
+		return !w.starting() && !runs
+	case doNotice, doRestore:
+	}
+	return true
+}
+
 // give tells the owner and the team's lead what is going to happen.
 func (s *Sweeper) give(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step) error {
+	w.notice(d, tx.Now)
+	details := map[string]any{"policy": string(d.policy), "will": string(d.then), "at": d.of.UTC().Format(time.RFC3339), "notice": d.nth}
+	return errors.Join(s.notify(ctx, tx, w, d, "workspace.notice", details), save(ctx, tx, w, w.State, "notice", string(d.policy), details))
+}
+
+func (w *WorkSpace) notice(d step, now time.Time) {
 	if w.Notices == nil {
 		w.Notices = map[string]Notice{}
 	}
-	w.Notices[string(d.policy)] = Notice{For: d.of, Step: d.nth, At: tx.Now}
-	details := map[string]any{"policy": string(d.policy), "will": string(d.then), "at": d.of.UTC().Format(time.RFC3339), "notice": d.nth}
-	return errors.Join(s.notify(ctx, tx, w, d, "workspace.notice", details), save(ctx, tx, w, w.State, "notice", string(d.policy), details))
+	w.Notices[string(d.policy)] = Notice{For: d.of, Step: d.nth, At: now}
 }
 
 // notify writes the message for the owner, and where something ends for the lead of the team as well.
@@ -269,19 +297,11 @@ func (s *Sweeper) notify(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step
 	return notify.Enqueue(ctx, tx, m)
 }
 
-// scheduled follows one occurrence of the schedule. What is so already needs nothing done. A start that the budgets have no
-// room for is not made, and told.
+// scheduled follows one occurrence of the schedule. A start that the budgets have no room for is not made, and told.
 func (s *Sweeper) scheduled(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step) error {
-	w.ScheduledThrough = &d.occurs.At
 	details := map[string]any{"local": d.occurs.Local}
 	if d.do == doStop {
-		if w.RunningMode == price.AlwaysOn || w.stopping() || w.State == Stopped || w.State == Stopping {
-			return nil
-		}
 		return s.Fleet.stop(ctx, tx, w, string(PolicySchedule), details)
-	}
-	if w.State != Stopped && w.State != Stopping && (w.Desired == WantAvailable || w.Asked != string(stop)) {
-		return nil // also where its user has logged in to what was to be stopped
 	}
 	err := s.Fleet.start(ctx, tx, w, string(PolicySchedule))
 	if errors.Is(err, budget.ErrExceeded) {

@@ -274,13 +274,7 @@ func Events(ctx context.Context, q postgres.Querier, ws id.WorkSpace, after int6
 
 // save writes a changed WorkSpace with the next version, its event, and its audit record. The row must be locked.
 func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, reason string, details map[string]any) error {
-	w.Version++
-	w.UpdatedAt = tx.Now
-	w.StateReason = reason
-	if w.State.Ended() && w.TerminatedAt == nil {
-		w.TerminatedAt, w.NextDueAt = &tx.Now, nil
-	}
-	w.RuleDueAt = w.nextRule(tx.Now)
+	w.next(reason, tx.Now)
 	if _, err := tx.Exec(ctx, `
 		UPDATE workspaces
 		SET name = @name, user_id = @user_id, team_id = @team_id, project_id = @project_id, cost_centre = @cost_centre,
@@ -294,13 +288,24 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 		    enlarged_at = @enlarged_at, reduced_at = @reduced_at, grown_at = @grown_at,
 		    connection = @connection, connection_checked_at = @connection_checked_at, last_connected_at = @last_connected_at,
 		    extended_until = @extended_until, extended_minutes = @extended_minutes, stopped_at = @stopped_at, stale_at = @stale_at,
-		    scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at,
+		    scheduled_through = @scheduled_through, notices = @notices, rule_due_at = @rule_due_at, rule_lease_until = NULL,
 		    version = @version, next_due_at = @next_due_at, updated_at = @updated_at, state_since = @state_since,
 		    accepted_at = @accepted_at, available_at = @available_at, terminated_at = @terminated_at
 		WHERE id = @id`, w.named()); err != nil {
 		return err
 	}
 	return record(ctx, tx, w, before, kind, reason, details)
+}
+
+// next brings a changed row to its next version.
+func (w *WorkSpace) next(reason string, now time.Time) {
+	w.Version++
+	w.UpdatedAt = now
+	w.StateReason = reason
+	if w.State.Ended() && w.TerminatedAt == nil {
+		w.TerminatedAt, w.NextDueAt = &now, nil
+	}
+	w.RuleDueAt = w.nextRule(now)
 }
 
 // named are the row's columns that may change, for a statement that names them.

@@ -186,6 +186,14 @@ func spec(user string) workspace.CreateSpec {
 	}
 }
 
+// shown is what Amazon shows of a WorkSpace of spec's, without what its tags say.
+func shown(providerID, user, state string) workspace.Observation {
+	return workspace.Observation{
+		ProviderID: providerID, State: state, DirectoryID: directory, User: user, RunningMode: "AUTO_STOP", AutoStop: 120,
+		ComputeType: "STANDARD", RootGiB: 80, UserGiB: 50, Protocol: "WSP",
+	}
+}
+
 // create makes a WorkSpace that Amazon shows already.
 func (b *bench) create(s workspace.CreateSpec) string {
 	b.t.Helper()

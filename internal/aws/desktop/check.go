@@ -110,6 +110,7 @@ func (c *checker) inRegion(ctx context.Context, r *region, configured []workspac
 		return
 	}
 	c.tags(ctx, r, configured)
+	c.watching(ctx, r)
 	c.count(ctx, r, configured)
 	c.bundles(ctx, r, want)
 	var groups []string
@@ -208,6 +209,22 @@ func (c *checker) clock(r *region, off time.Duration) {
 func (c *checker) tags(ctx context.Context, r *region, configured []workspace.Directory) {
 	if _, err := c.p.tags(ctx, r, configured[0].ID); err != nil && !is(err, workspace.Gone) {
 		c.failed(r, Must, "DescribeTags", err)
+	}
+}
+
+// watching tries to read what is told of a single WorkSpace, of one that nobody has. That there is none is told by one who
+// would have told.
+func (c *checker) watching(ctx context.Context, r *region) {
+	const nobodys = "ws-000000000"
+	_, connections := c.p.Connections(ctx, r.name, []string{nobodys})
+	_, snapshots := c.p.Snapshots(ctx, r.name, nobodys)
+	for _, read := range []struct {
+		operation string
+		err       error
+	}{{"DescribeWorkspacesConnectionStatus", connections}, {"DescribeWorkspaceSnapshots", snapshots}} {
+		if read.err != nil && !is(read.err, workspace.Gone) && !is(read.err, workspace.Rejected) {
+			c.failed(r, Must, read.operation, read.err)
+		}
 	}
 }
 

@@ -356,7 +356,8 @@ func TestAReadThatIsDeniedIsFoundWithItsAction(t *testing.T) {
 		t.Fatal(err)
 	}
 	for operation, severity := range map[string]Severity{
-		"DescribeWorkspaceDirectories": Must, "DescribeWorkspaces": Must, "DescribeTags": Must, "DescribeWorkspaceBundles": Must, "DescribeIpGroups": Should,
+		"DescribeWorkspaceDirectories": Must, "DescribeWorkspaces": Must, "DescribeTags": Must, "DescribeWorkspaceBundles": Must,
+		"DescribeWorkspacesConnectionStatus": Must, "DescribeWorkspaceSnapshots": Must, "DescribeIpGroups": Should,
 	} {
 		p := b.behind(func(asked string, w http.ResponseWriter) http.ResponseWriter {
 			if asked != operation {

@@ -25,9 +25,10 @@ import (
 
 // conformanceCosts is said before anything is made at Amazon.
 const conformanceCosts = `This is Amazon itself. One WorkSpace is made for %s in %s (%s): STANDARD, Windows, AUTO_STOP. It is
-stopped, started and terminated, which takes an hour or so. Amazon charges its fee for the month, of which it may give
-nothing back, and about two hours: some ten dollars. If the test is interrupted, terminate the WorkSpace by hand: its
-tag forge:origin is %s.`
+rebooted, stopped, started and terminated, which takes an hour or so; with FORGE_CONFORMANCE_LONG also rebuilt, restored,
+captured and made PERFORMANCE, which takes a working day. Amazon charges its fee for the month, of which it may give nothing
+back, and the hours: some ten dollars, or thirty. If the test is interrupted, terminate the WorkSpace by hand, and delete
+its image: their tag forge:origin is %s.`
 
 // subject is what a conformance run is about: a provider of some Amazon, and one user there who has no WorkSpace.
 type subject struct {
@@ -36,6 +37,7 @@ type subject struct {
 	config                  Config
 	region, directory, user string
 	crowd                   []string // further users; nobody where a WorkSpace costs money
+	long                    bool     // also what takes hours
 	step                    time.Duration
 	pass                    func(time.Duration) // lets time go by there
 }
@@ -53,13 +55,14 @@ func newSubject(t *testing.T) *subject {
 			s.crowd = append(s.crowd, fmt.Sprintf("crowd%02d", i))
 		}
 		b := newBench(t, func(c *emulator.Config) { c.Directories[0].Users = append(c.Directories[0].Users, s.crowd...) })
-		s.Provider, s.config, s.pass, s.step = b.Provider, b.config, b.pass, time.Minute
+		s.Provider, s.config, s.pass, s.step, s.long = b.Provider, b.config, b.pass, time.Minute, true
 		s.region, s.directory, s.user = home, directory, "alice"
 		return s
 	}
 	if s.region == "" || s.directory == "" || s.user == "" {
 		t.Fatal("FORGE_CONFORMANCE_ENDPOINT needs FORGE_CONFORMANCE_REGION, _DIRECTORY and _USER: whose WorkSpace is to be made, and where")
 	}
+	s.long = os.Getenv("FORGE_CONFORMANCE_LONG") != ""
 	s.config = Config{Endpoint: endpoint, Origin: "forge-conformance", Logger: slog.New(slog.DiscardHandler)}
 	if endpoint == "aws" {
 		s.config.Endpoint = ""
@@ -178,10 +181,20 @@ func TestConformance(t *testing.T) {
 	s.refusesCreate(s.Provider, spec, workspace.Exists, "")
 	s.lookedFor(spec, made)
 	s.beforeItRuns(made)
+	s.furtherBeforeItRuns(made)
 
 	s.awaitState(made, "AVAILABLE", time.Hour)
 	s.whileItRuns(made)
+	s.connected(made)
+	s.tagged(spec, made)
+	s.sweptUp(made)
+	s.rebooted(made)
 	s.stoppedAndStarted(made)
+	if s.long {
+		s.broughtBack(made)
+		s.captured(made)
+		s.resized(made)
+	}
 
 	s.terminated(spec, made)
 	gone = true
@@ -308,6 +321,7 @@ func (s *subject) stoppedAndStarted(made string) {
 	s.await(5*time.Minute, "it is stopping", func() bool { return slices.Contains([]string{"STOPPING", "STOPPED"}, s.state(made)) })
 	s.awaitState(made, "STOPPED", 30*time.Minute)
 	wantClass(s.t, s.Stop(ctx, s.region, []string{made})[made], workspace.NotNow)
+	wantClass(s.t, s.Reboot(ctx, s.region, []string{made})[made], workspace.NotNow)
 	if failed := s.Start(ctx, s.region, []string{made}); len(failed) != 0 {
 		s.t.Fatal(failed)
 	}
@@ -347,13 +361,22 @@ func (s *subject) crowded() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	users := map[string]bool{}
+	users, swept := map[string]bool{}, map[string]int{}
 	for i := range seen {
 		users[aws.ToString(seen[i].UserName)] = true
 	}
+	err = s.Sweep(s.t.Context(), s.region, s.directory, func(page []workspace.Observation) error {
+		for _, o := range page {
+			swept[o.User]++
+		}
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	for _, user := range s.crowd {
-		if !users[user] {
-			s.t.Errorf("%s is not in the list of %d", user, len(seen))
+		if !users[user] || swept[user] != 1 {
+			s.t.Errorf("%s is in the list of %d: %t, and swept up %d times", user, len(seen), users[user], swept[user])
 		}
 	}
 }

@@ -3,8 +3,6 @@ package desktop
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,16 +59,9 @@ func (p *Provider) request(spec workspace.CreateSpec, bundleID string) types.Wor
 
 // tagsOf are the caller's tags and ours, and where they meet, ours.
 func (p *Provider) tagsOf(spec workspace.CreateSpec) []types.Tag {
-	all := map[string]string{}
-	maps.Copy(all, spec.Tags)
-	all[tagWorkSpace] = string(spec.Intent)
-	all[tagOrigin] = p.cfg.Origin
+	all := p.wanted(spec.Intent, spec.Tags)
 	all[tagAttempt] = strconv.Itoa(spec.Attempt)
-	tags := make([]types.Tag, 0, len(all))
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		tags = append(tags, types.Tag{Key: aws.String(key), Value: aws.String(all[key])})
-	}
-	return tags
+	return wireTags(all)
 }
 
 // settled finds in an answer what became of the request. An answer that does not tell leaves it open.

@@ -180,6 +180,7 @@ func (p *Provider) classified(ctx context.Context, r *region, operation string, 
 // the last.
 func pages(ask func(token *string) (next *string, err error)) error {
 	var token *string
+	seen := map[string]bool{}
 	for {
 		next, err := ask(token)
 		if err != nil {
@@ -188,9 +189,9 @@ func pages(ask func(token *string) (next *string, err error)) error {
 		if aws.ToString(next) == "" {
 			return nil
 		}
-		if token != nil && *token == *next {
+		if seen[*next] {
 			return refused(workspace.Ambiguous, codeUnclear, "Amazon's list does not come to an end")
 		}
-		token = next
+		seen[*next], token = true, next
 	}
 }

@@ -27,7 +27,7 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	s := spec("alice")
 	made := b.create(s)
 
-	want := []workspace.Observation{shown(s, made, "PENDING")}
+	want := []workspace.Observation{shown(made, "alice", "PENDING")}
 	want[0].Intent, want[0].Marked = s.Intent, true
 	if diff := cmp.Diff(want, b.find("ALICE")); diff != "" {
 		t.Error(diff)
@@ -37,7 +37,7 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]workspace.Observation{made: shown(s, made, "AVAILABLE")}, described); diff != "" {
+	if diff := cmp.Diff(map[string]workspace.Observation{made: shown(made, "alice", "AVAILABLE")}, described); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -281,7 +281,7 @@ func TestOnlyWorkSpacesOfThisInstallationAreOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.pass(10 * time.Second)
-	want := []workspace.Observation{shown(s, made, "PENDING")}
+	want := []workspace.Observation{shown(made, "alice", "PENDING")}
 	want[0].Marked = true
 	if diff := cmp.Diff(want, b.find("alice")); diff != "" {
 		t.Error(diff)

@@ -16,6 +16,8 @@ import (
 const (
 	codeNoBundle      = "BUNDLE_NOT_FOUND"
 	codeTooMany       = "TOO_MANY_IDS"
+	codeTooManyTags   = "TOO_MANY_TAGS"
+	codeNotOne        = "NOT_ONE_PROPERTY"
 	codeNoTurn        = "WAITING_FOR_TURN"
 	codeNoCredentials = "NO_CREDENTIALS" //nolint:gosec // a code, not a secret
 	codeNoAnswer      = "NO_ANSWER"
@@ -41,6 +43,7 @@ var classes = map[string]workspace.Class{
 	"InvalidResourceState": workspace.NotNow,
 	"ResourceUnavailable":  workspace.NotNow,
 	"ResourceInUse":        workspace.NotNow,
+	"ResourceAssociated":   workspace.NotNow,
 
 	"ResourceExists":        workspace.Exists,
 	"ResourceAlreadyExists": workspace.Exists,
@@ -49,6 +52,7 @@ var classes = map[string]workspace.Class{
 	"ResourceNotFound.Directory": workspace.Blocked,
 	"ResourceNotFound.User":      workspace.Rejected,
 	"ResourceNotFound.Bundle":    workspace.Rejected,
+	"ResourceNotFound.Snapshot":  workspace.NotNow, // Amazon takes the first some time after it has made the WorkSpace
 
 	"Validation":                                           workspace.Rejected,
 	"ValidationError":                                      workspace.Rejected,

@@ -11,17 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces/types"
 
-	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/workspace"
-)
-
-// The tags by which a WorkSpace is known again. Amazon has no other place for them.
-const (
-	tagWorkSpace = "forge:workspace-id"
-	tagOrigin    = "forge:origin"
-	tagAttempt   = "forge:attempt"
-	// notForge in place of a WorkSpace's id says that Forge did not make it.
-	notForge = "none"
 )
 
 // Find lists the WorkSpaces of a user in a directory. Those of this installation have their intent; all others have
@@ -45,8 +35,8 @@ func (p *Provider) Find(ctx context.Context, region, directory, user string) ([]
 		if err != nil {
 			return nil, err
 		}
-		o, marks := observation(&shown[i]), p.marks(tags)
-		o.Marked, o.Intent = marks.Marked, marks.Intent
+		o, says := observation(&shown[i]), p.marks(tags)
+		o.Intent, o.Marked = says.Intent, says.Marked
 		leaving := shown[i].State == types.WorkspaceStateTerminating || shown[i].State == types.WorkspaceStateTerminated
 		if leaving && o.Intent != "" {
 			continue
@@ -81,44 +71,48 @@ func (p *Provider) Describe(ctx context.Context, region string, ids []string) (m
 // only not shown.
 func (p *Provider) list(ctx context.Context, r *region, in workspaces.DescribeWorkspacesInput) ([]types.Workspace, error) {
 	var shown []types.Workspace
-	err := pages(func(token *string) (next *string, err error) {
+	err := pages(func(token *string) (*string, error) {
 		in.NextToken = token
-		err = p.call(ctx, r, "DescribeWorkspaces", func(c *workspaces.Client) error {
-			out, err := c.DescribeWorkspaces(ctx, &in)
-			if err == nil {
-				shown, next = append(shown, out.Workspaces...), out.NextToken
-			}
-			return err
-		})
+		some, next, err := p.page(ctx, r, in)
+		shown = append(shown, some...)
 		return next, err
 	})
 	return shown, err
 }
 
-func (p *Provider) tags(ctx context.Context, r *region, providerID string) (map[string]string, error) {
-	tags := map[string]string{}
-	err := p.call(ctx, r, "DescribeTags", func(c *workspaces.Client) error {
-		out, err := c.DescribeTags(ctx, &workspaces.DescribeTagsInput{ResourceId: aws.String(providerID)})
-		if err != nil {
-			return err
+// page reads one page of a question, and says how to ask for the next.
+func (p *Provider) page(ctx context.Context, r *region, in workspaces.DescribeWorkspacesInput) (shown []types.Workspace, next *string, err error) {
+	err = p.call(ctx, r, "DescribeWorkspaces", func(c *workspaces.Client) error {
+		out, err := c.DescribeWorkspaces(ctx, &in)
+		if err == nil {
+			shown, next = out.Workspaces, out.NextToken
 		}
-		for _, t := range out.TagList {
-			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-		}
-		return nil
+		return err
 	})
-	return tags, err
+	return shown, next, err
 }
 
-// HandOver is the command by which an operator makes a stranger's WorkSpace the one of an intent.
-func (p *Provider) HandOver(region, providerID string, intent id.WorkSpace) string {
-	return fmt.Sprintf("aws workspaces create-tags --region %s --resource-id %s --tags Key=%s,Value=%s Key=%s,Value=%s",
-		region, providerID, tagWorkSpace, intent, tagOrigin, p.cfg.Origin)
-}
-
-// Disown is the command by which an operator says that a stranger's WorkSpace is not ours.
-func (p *Provider) Disown(region, providerID string) string {
-	return fmt.Sprintf("aws workspaces create-tags --region %s --resource-id %s --tags Key=%s,Value=%s", region, providerID, tagWorkSpace, notForge)
+// Sweep shows the WorkSpaces of a directory, page by page, in Amazon's order; a page may be empty. What Amazon shows twice,
+// as it may when something changes between two pages, is passed on once. Tags are not read, so that neither Intent nor
+// Marked is told. An error, of page or of Amazon, ends it: then nothing may be concluded from what was not shown.
+func (p *Provider) Sweep(ctx context.Context, region, directory string, page func([]workspace.Observation) error) error {
+	r, in := p.region(region), workspaces.DescribeWorkspacesInput{DirectoryId: aws.String(directory)}
+	seen := map[string]bool{}
+	return pages(func(token *string) (*string, error) {
+		in.NextToken = token
+		shown, next, err := p.page(ctx, r, in)
+		if err != nil {
+			return nil, err
+		}
+		var fresh []workspace.Observation
+		for i := range shown {
+			if o := observation(&shown[i]); !seen[o.ProviderID] {
+				seen[o.ProviderID] = true
+				fresh = append(fresh, o)
+			}
+		}
+		return next, page(fresh)
+	})
 }
 
 // Marks tells whose a WorkSpace is by its tags. Those of another installation have no intent.
@@ -221,21 +215,29 @@ func observation(w *types.Workspace) workspace.Observation {
 		DirectoryID:  aws.ToString(w.DirectoryId),
 		User:         aws.ToString(w.UserName),
 	}
-	if has := w.WorkspaceProperties; has != nil {
-		if len(has.Protocols) > 0 {
-			o.Protocol = string(has.Protocols[0])
-		}
-		o.RunningMode, o.ComputeType = string(has.RunningMode), string(has.ComputeTypeName)
-		o.RootGiB, o.UserGiB = int(aws.ToInt32(has.RootVolumeSizeGib)), int(aws.ToInt32(has.UserVolumeSizeGib))
-		if has.RunningMode == types.RunningModeAutoStop {
-			o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))
-		}
+	o.Changing, o.ChangeFailed = changing(w.ModificationStates)
+	has := w.WorkspaceProperties
+	if has == nil {
+		return o
 	}
-	for _, m := range w.ModificationStates {
-		// One that goes on says more than one that has failed, which Amazon keeps showing.
-		if failed := m.State == types.ModificationStateEnum("UPDATE_FAILED"); o.Changing == "" || !failed {
-			o.Changing, o.ChangeFailed = string(m.Resource), failed
-		}
+	o.RunningMode, o.ComputeType = string(has.RunningMode), string(has.ComputeTypeName)
+	o.RootGiB, o.UserGiB = int(aws.ToInt32(has.RootVolumeSizeGib)), int(aws.ToInt32(has.UserVolumeSizeGib))
+	if has.RunningMode == types.RunningModeAutoStop {
+		o.AutoStop = int(aws.ToInt32(has.RunningModeAutoStopTimeoutInMinutes))
+	}
+	if len(has.Protocols) > 0 {
+		o.Protocol = string(has.Protocols[0])
 	}
 	return o
+}
+
+// changing tells what is being changed, or else what failed to be. Amazon keeps telling of a failure until the next change.
+func changing(states []types.ModificationState) (resource string, failed bool) {
+	for _, m := range states {
+		if m.State != types.ModificationStateEnumUpdateFailed {
+			return string(m.Resource), false
+		}
+		resource, failed = string(m.Resource), true
+	}
+	return resource, failed
 }

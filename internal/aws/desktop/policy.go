@@ -9,7 +9,7 @@ import (
 // What Forge calls, by what it is for. A test holds it against the calls in this package.
 var (
 	serverCalls = []string{
-		"CreateTags", // also to tag what CreateWorkspaces makes; Amazon asks for it by itself
+		"CreateTags", // also to tag what CreateWorkspaces and CreateWorkspaceImage make; Amazon asks for it by itself
 		"CreateWorkspaceImage",
 		"CreateWorkspaces",
 		"DeleteTags",

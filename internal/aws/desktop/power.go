@@ -45,6 +45,21 @@ func (p *Provider) Stop(ctx context.Context, region string, ids []string) map[st
 	})
 }
 
+// Reboot asks for running WorkSpaces to be rebooted, and for those whose reboot has not come to an end in 20 minutes.
+func (p *Provider) Reboot(ctx context.Context, region string, ids []string) map[string]error {
+	return p.each(ctx, region, "RebootWorkspaces", ids, func(c *workspaces.Client, ids []string) ([]types.FailedWorkspaceChangeRequest, error) {
+		in := &workspaces.RebootWorkspacesInput{}
+		for _, id := range ids {
+			in.RebootWorkspaceRequests = append(in.RebootWorkspaceRequests, types.RebootRequest{WorkspaceId: &id})
+		}
+		out, err := c.RebootWorkspaces(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return out.FailedRequests, nil
+	})
+}
+
 // Terminate asks for WorkSpaces to be destroyed, with what is on them. One that is not there needs no asking.
 func (p *Provider) Terminate(ctx context.Context, region string, ids []string) map[string]error {
 	failed := p.each(ctx, region, "TerminateWorkspaces", ids, func(c *workspaces.Client, ids []string) ([]types.FailedWorkspaceChangeRequest, error) {
@@ -100,39 +115,4 @@ func (p *Provider) halves(ctx context.Context, r *region, operation string, ids 
 			}
 		}
 	}
-}
-
-// Reboot asks for running WorkSpaces to be rebooted.
-func (p *Provider) Reboot(ctx context.Context, region string, ids []string) map[string]error {
-	return p.each(ctx, region, "RebootWorkspaces", ids, func(c *workspaces.Client, ids []string) ([]types.FailedWorkspaceChangeRequest, error) {
-		in := &workspaces.RebootWorkspacesInput{}
-		for _, id := range ids {
-			in.RebootWorkspaceRequests = append(in.RebootWorkspaceRequests, types.RebootRequest{WorkspaceId: &id})
-		}
-		out, err := c.RebootWorkspaces(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		return out.FailedRequests, nil
-	})
-}
-
-// Rebuild asks for a WorkSpace to be made anew of its bundle's image, with its user volume of the last snapshot. Amazon takes
-// one at a time.
-func (p *Provider) Rebuild(ctx context.Context, region, id string) error {
-	return p.each(ctx, region, "RebuildWorkspaces", []string{id}, func(c *workspaces.Client, _ []string) ([]types.FailedWorkspaceChangeRequest, error) {
-		out, err := c.RebuildWorkspaces(ctx, &workspaces.RebuildWorkspacesInput{RebuildWorkspaceRequests: []types.RebuildRequest{{WorkspaceId: &id}}})
-		if err != nil {
-			return nil, err
-		}
-		return out.FailedRequests, nil
-	})[id]
-}
-
-// Restore asks for both volumes of a WorkSpace to be brought back from their last snapshots.
-func (p *Provider) Restore(ctx context.Context, region, id string) error {
-	return p.call(ctx, p.region(region), "RestoreWorkspace", func(c *workspaces.Client) error {
-		_, err := c.RestoreWorkspace(ctx, &workspaces.RestoreWorkspaceInput{WorkspaceId: &id})
-		return err
-	})
 }

@@ -16,12 +16,13 @@ type wireConnection struct {
 	LastKnownUserConnectionTimestamp *wireTime `json:",omitempty"`
 }
 
-// describeConnections leaves out WorkSpaces that have never run: nothing has checked on them yet.
+// describeConnections leaves out WorkSpaces that have never run, those that ended in ERROR instead among them: nothing has
+// checked on them yet.
 func describeConnections(e *Emulator, c *call, in describeConnectionsInput) (any, error) {
 	found := e.visible(c, func(w *workspace) bool { return anyOrIn(in.WorkspaceIds, w.ID) })
 	kept := found[:0]
 	for _, w := range found {
-		if w.State != statePending {
+		if w.checkedOn() {
 			kept = append(kept, w)
 		}
 	}
@@ -38,6 +39,9 @@ func describeConnections(e *Emulator, c *call, in describeConnectionsInput) (any
 	}
 	return out, nil
 }
+
+// checkedOn reports whether anything is known of the user's connection. w must be as of now.
+func (w *workspace) checkedOn() bool { return !w.AvailableAt.IsZero() }
 
 // connection is what Amazon knows of the user's connection. w must be as of now.
 func (w *workspace) connection(now time.Time) wireConnection {

@@ -39,7 +39,8 @@ func (w *workspace) put(m mark) {
 	w.Marks = append(w.Marks, m)
 }
 
-// stuck reports whether a fault keeps the WorkSpace in the state it is in. It goes on when somebody acts.
+// stuck reports whether a fault keeps the WorkSpace in the state it is in. It goes on when somebody acts, and be it by a
+// reboot of one that is stuck rebooting.
 func (w *workspace) stuck() bool {
 	m := w.marked("stuck_state")
 	return m != nil && m.State == w.State
@@ -63,8 +64,9 @@ func (w *workspace) afflicted(state string, when time.Time) (string, time.Time) 
 	return state, when
 }
 
-// suffer carries out the mark that led into the state just entered.
+// suffer ends the mark that kept it where it was, and carries out the one that led into the state just entered.
 func (w *workspace) suffer() {
+	w.unmark(ofKind("stuck_state"))
 	switch w.State {
 	case stateError:
 		if m := w.marked("to_error"); m != nil {

@@ -243,6 +243,39 @@ func TestConnectionStatus(t *testing.T) {
 	want("stopped", types.ConnectionStateUnknown, out)
 }
 
+func TestNothingIsKnownOfTheConnectionOfOneThatNeverRan(t *testing.T) {
+	b := newBench(t)
+	b.fault(fault{Kind: "to_error", User: "alice"})
+	id := b.one(request("alice"))
+	known := func(id string) int {
+		t.Helper()
+		out, err := b.client().DescribeWorkspacesConnectionStatus(t.Context(), &workspaces.DescribeWorkspacesConnectionStatusInput{WorkspaceIds: []string{id}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out.WorkspacesConnectionStatus)
+	}
+	b.pass(id, "ERROR")
+	if got := known(id); got != 0 {
+		t.Errorf("%d of one that ended in ERROR", got)
+	}
+	b.act(id, "heal")
+	if got := known(id); got != 1 {
+		t.Errorf("%d of one that runs", got)
+	}
+	b.act(id, "error")
+	if got := known(id); got != 1 {
+		t.Errorf("%d of one that has run", got)
+	}
+	never := b.one(request("bob"))
+	b.clock.advance(time.Minute)
+	wantCode(t, "terminate", b.terminate(never), "")
+	b.wantState(never, "TERMINATING")
+	if got := known(never); got != 0 {
+		t.Errorf("%d of one that is terminated before it ran", got)
+	}
+}
+
 func TestConnectionStatusOfAllComesInPages(t *testing.T) {
 	b := newBench(t)
 	b.fill(30)

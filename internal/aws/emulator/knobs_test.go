@@ -398,6 +398,14 @@ func sticks(t *testing.T, b *bench) {
 		b.call(http.MethodDelete, "/_emu/faults", nil, http.StatusOK, nil)
 		b.wantState(id, "AVAILABLE")
 	}
+	// A reboot that does not end is ended by another.
+	b.fault(fault{Kind: "stuck_state", State: "REBOOTING"})
+	wantCode(t, "reboot", b.reboot(id), "")
+	b.clock.advance(30 * time.Minute)
+	b.wantState(id, "REBOOTING")
+	wantCode(t, "reboot again", b.reboot(id), "")
+	b.pass(id, "AVAILABLE")
+
 	b.fault(fault{Kind: "stuck_state", State: "STARTING", Op: "StartWorkspaces"})
 	wantCode(t, "stop", b.stop(id), "")
 	b.pass(id, "STOPPED")

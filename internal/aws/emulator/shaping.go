@@ -211,7 +211,7 @@ func (e *Emulator) statuses(o order, now time.Time) map[string]any {
 	told := map[string]any{}
 	for _, w := range e.world.order {
 		v := w.at(now)
-		if (o.Region == "" || o.Region == regionOf(w.Region) || o.Region == w.Region) && o.meets(w.subject()) && v.visible(now) && v.State != statePending {
+		if (o.Region == "" || o.Region == regionOf(w.Region) || o.Region == w.Region) && o.meets(w.subject()) && v.visible(now) && v.checkedOn() {
 			told[w.ID] = plain(v.connection(now))
 		}
 	}
