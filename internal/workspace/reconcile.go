@@ -545,12 +545,19 @@ func (r *Reconciler) perform(ctx context.Context, region string, act action, row
 		failed = p.Reboot(ctx, region, ids)
 	case terminate, replace:
 		failed = p.Terminate(ctx, region, ids)
-	case setAutoStop:
-		for _, w := range rows {
-			if w.AutoStopTimeoutMinutes != nil {
-				failed[*w.ProviderID] = p.Modify(ctx, region, *w.ProviderID, Property{AutoStopMinutes: *w.AutoStopTimeoutMinutes})
-			}
-		}
+	case modify:
+		one(func(w ask) error { return p.Modify(ctx, region, *w.ProviderID, w.property) })
+	case rebuild:
+		one(func(w ask) error { return p.Rebuild(ctx, region, *w.ProviderID) })
+	case restore:
+		one(func(w ask) error { return p.Restore(ctx, region, *w.ProviderID) })
+	case image:
+		one(func(w ask) error {
+			_, err := p.Capture(ctx, region, *w.ProviderID, w.imageName(r.Clock()), "captured from the WorkSpace "+w.Name)
+			return err
+		})
+	case retag:
+		one(func(w ask) error { return p.Tag(ctx, region, *w.ProviderID, w.ID, w.Tags) })
 	case rest, note, confirm, create:
 	}
 	for _, w := range rows {

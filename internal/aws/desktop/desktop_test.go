@@ -42,14 +42,6 @@ func TestAWorkSpaceIsLookedForMadeAndAdopted(t *testing.T) {
 	}
 }
 
-// shown is what Amazon shows of a WorkSpace that was made to the spec, on the bundle of its compute type.
-func shown(s workspace.CreateSpec, made, state string) workspace.Observation {
-	return workspace.Observation{
-		ProviderID: made, State: state, RunningMode: s.RunningMode, AutoStop: s.AutoStopMinutes, Protocol: "WSP", ComputeType: s.ComputeType,
-		RootGiB: 80, UserGiB: 50, DirectoryID: s.DirectoryID, User: s.DirectoryUser,
-	}
-}
-
 // sentWorkspace is what CreateWorkspaces is to say of a WorkSpace, and nothing else.
 type sentWorkspace struct {
 	BundleId, DirectoryId, UserName string

@@ -3,9 +3,6 @@ package desktop
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
@@ -112,97 +109,6 @@ func (p *Provider) Sweep(ctx context.Context, region, directory string, page fun
 			}
 		}
 		return next, page(fresh)
-	})
-}
-
-// Marks tells whose a WorkSpace is by its tags. Those of another installation have no intent.
-func (p *Provider) Marks(ctx context.Context, region, providerID string) (workspace.Marks, error) {
-	tags, err := p.tags(ctx, p.region(region), providerID)
-	if err != nil {
-		return workspace.Marks{}, err
-	}
-	return p.marks(tags), nil
-}
-
-func (p *Provider) marks(tags map[string]string) workspace.Marks {
-	m := workspace.Marks{Tags: tags}
-	_, m.Marked = tags[tagWorkSpace]
-	if origin, ok := tags[tagOrigin]; ok && origin == p.cfg.Origin {
-		m.Intent = id.WorkSpace(tags[tagWorkSpace])
-	}
-	return m
-}
-
-// Tag makes the tags of a WorkSpace those of an intent and its user. What Amazon or Forge keeps there besides stays; all
-// other tags go. Only what differs is sent.
-func (p *Provider) Tag(ctx context.Context, region, providerID string, intent id.WorkSpace, wanted map[string]string) error {
-	r := p.region(region)
-	have, err := p.tags(ctx, r, providerID)
-	if err != nil {
-		return err
-	}
-	all := maps.Clone(wanted)
-	if all == nil {
-		all = map[string]string{}
-	}
-	all[tagWorkSpace], all[tagOrigin] = string(intent), p.cfg.Origin
-	var remove []string
-	for _, key := range slices.Sorted(maps.Keys(have)) {
-		_, stays := all[key]
-		if lower := strings.ToLower(key); !stays && !strings.HasPrefix(lower, "aws:") && !strings.HasPrefix(lower, "forge:") {
-			remove = append(remove, key)
-		}
-	}
-	if len(remove) > 0 { // first, for Amazon has room for fifty
-		if err := p.call(ctx, r, "DeleteTags", func(c *workspaces.Client) error {
-			_, err := c.DeleteTags(ctx, &workspaces.DeleteTagsInput{ResourceId: &providerID, TagKeys: remove})
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	var put []types.Tag
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		if value, ok := have[key]; !ok || value != all[key] {
-			put = append(put, types.Tag{Key: aws.String(key), Value: aws.String(all[key])})
-		}
-	}
-	if len(put) == 0 {
-		return nil
-	}
-	return p.call(ctx, r, "CreateTags", func(c *workspaces.Client) error {
-		_, err := c.CreateTags(ctx, &workspaces.CreateTagsInput{ResourceId: &providerID, Tags: put})
-		return err
-	})
-}
-
-// Sweep shows everything in a directory, page by page and each WorkSpace once. An error, of Amazon or of page, ends it: then
-// nothing can be concluded from what was not shown.
-func (p *Provider) Sweep(ctx context.Context, region, directory string, page func([]workspace.Observation) error) error {
-	r := p.region(region)
-	in := workspaces.DescribeWorkspacesInput{DirectoryId: aws.String(directory)}
-	known := map[string]bool{}
-	return pages(func(token *string) (next *string, err error) {
-		in.NextToken = token
-		var shown []workspace.Observation
-		err = p.call(ctx, r, "DescribeWorkspaces", func(c *workspaces.Client) error {
-			out, err := c.DescribeWorkspaces(ctx, &in)
-			if err != nil {
-				return err
-			}
-			next = out.NextToken
-			for i := range out.Workspaces {
-				if o := observation(&out.Workspaces[i]); !known[o.ProviderID] {
-					known[o.ProviderID] = true
-					shown = append(shown, o)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		return next, page(shown)
 	})
 }
 
