@@ -15,7 +15,7 @@ type span struct {
 	To          time.Time `json:"to"` // zero for the last
 	State       string    `json:"state"`
 	Connected   bool      `json:"connected"`
-	Waiting     bool      `json:"waiting"` // a user's client waits for it to start
+	Waiting     bool      `json:"waiting"` // a user's client waits for it to start, for printing
 	RunningMode string    `json:"running_mode"`
 	AutoStop    int       `json:"auto_stop_minutes"`
 	Compute     string    `json:"compute"`
@@ -190,8 +190,8 @@ func (o *oracle) lifetime() {
 	}
 }
 
-// stale is what becomes of one that is stopped and that nobody uses: a log-in, a start that its user asked for and one by
-// the schedule are use, and Amazon's own maintenance is not.
+// stale is what becomes of one that is stopped and that nobody uses: a connection, a start that its user asked for and one
+// by the schedule are use. Amazon's own maintenance is not, nor is a client that went away before it was connected.
 func (o *oracle) stale() {
 	if o.p.statusMissing || o.p.statusStale {
 		return // whether it is used is not known
@@ -213,9 +213,9 @@ func (o *oracle) stale() {
 		}
 	}
 	for i, s := range o.spans {
-		used := s.Connected || s.Waiting || s.State == "STARTING" && (starts[s.From] || o.starts(s.From))
+		used := s.Connected || s.State == "STARTING" && (starts[s.From] || o.starts(s.From))
 		if used {
-			if !flagged.IsZero() && (s.Waiting || s.Connected) && !starts[s.From] {
+			if !flagged.IsZero() && s.Connected {
 				o.used(i)
 			}
 			stopped, flagged, noticed = time.Time{}, time.Time{}, time.Time{}

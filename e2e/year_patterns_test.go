@@ -239,6 +239,9 @@ func (p *inhabitant) comesBack() {
 			p.does(at.Add(-4*time.Minute), deed{do: "start"})
 		}
 		lasts := p.minutes(1, 120)
+		if p.rng.IntN(2) == 0 {
+			lasts = p.minutes(1, 12) // so short that Forge does not look who is connected
+		}
 		p.session(at, lasts)
 		at = at.Add(lasts + 36*day + p.minutes(2*60, 20*60)) // stopped an hour later, flagged 30 days later, ended 7 days later
 	}

@@ -131,9 +131,12 @@ type wrong struct {
 	at   time.Time
 }
 
-// around tells what there was shortly before and after an instant: at Amazon's, in Forge, and of what its user asked.
-func (y *year) around(ctx context.Context, p *inhabitant, spans []span, at time.Time) string {
-	const near = 100 * time.Minute
+// around tells what there was some time before and after an instant: at Amazon's, in Forge, and of what its user asked.
+func (y *year) around(ctx context.Context, kind string, p *inhabitant, spans []span, at time.Time) string {
+	near := 100 * time.Minute
+	if strings.HasPrefix(kind, "stale") {
+		near = 38 * day
+	}
 	var b strings.Builder
 	for _, s := range spans {
 		if to := s.To; (to.IsZero() || to.After(at.Add(-near))) && s.From.Before(at.Add(near)) {
@@ -195,7 +198,7 @@ func (y *year) happenings(ctx context.Context, histories map[*inhabitant][]span)
 		if r.missed+r.unexpected > 0 {
 			y.t.Errorf("%s: %d missed, %d unexpected:", kind, r.missed, r.unexpected)
 			for _, w := range r.wrong {
-				y.t.Logf("  %s %s (%s, %s, %s): %s %s\n%s", kind, w.who.name, w.who.ws, w.who.provider, w.who.pattern, w.what, w.at.Format(time.RFC3339Nano), y.around(ctx, w.who, histories[w.who], w.at))
+				y.t.Logf("  %s %s (%s, %s, %s): %s %s\n%s", kind, w.who.name, w.who.ws, w.who.provider, w.who.pattern, w.what, w.at.Format(time.RFC3339Nano), y.around(ctx, kind, w.who, histories[w.who], w.at))
 			}
 		}
 	}
