@@ -261,6 +261,33 @@ func (e ScheduleEntryDays) Valid() bool {
 	}
 }
 
+// Defines values for SimulatedDeedAction.
+const (
+	SimulatedDeedActionFlag      SimulatedDeedAction = "flag"
+	SimulatedDeedActionNotice    SimulatedDeedAction = "notice"
+	SimulatedDeedActionStart     SimulatedDeedAction = "start"
+	SimulatedDeedActionStop      SimulatedDeedAction = "stop"
+	SimulatedDeedActionTerminate SimulatedDeedAction = "terminate"
+)
+
+// Valid indicates whether the value is a known member of the SimulatedDeedAction enum.
+func (e SimulatedDeedAction) Valid() bool {
+	switch e {
+	case SimulatedDeedActionFlag:
+		return true
+	case SimulatedDeedActionNotice:
+		return true
+	case SimulatedDeedActionStart:
+		return true
+	case SimulatedDeedActionStop:
+		return true
+	case SimulatedDeedActionTerminate:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UpcomingAction.
 const (
 	UpcomingActionFlag      UpcomingAction = "flag"
@@ -1118,6 +1145,18 @@ type Policy struct {
 // PolicyName defines model for Policy.Name.
 type PolicyName string
 
+// PolicyCount defines model for PolicyCount.
+type PolicyCount struct {
+	// EstimatedSaving By its terminations; by the assumption
+	EstimatedSaving Money  `json:"estimated_saving"`
+	Flags           int64  `json:"flags"`
+	Notices         int64  `json:"notices"`
+	Policy          string `json:"policy"`
+	Starts          int64  `json:"starts"`
+	Stops           int64  `json:"stops"`
+	Terminations    int64  `json:"terminations"`
+}
+
 // PolicyList defines model for PolicyList.
 type PolicyList struct {
 	Items []Policy `json:"items"`
@@ -1227,6 +1266,43 @@ type ScheduleEntryAction string
 
 // ScheduleEntryDays defines model for ScheduleEntry.Days.
 type ScheduleEntryDays string
+
+// SimulatedDeed defines model for SimulatedDeed.
+type SimulatedDeed struct {
+	Action      SimulatedDeedAction `json:"action"`
+	At          time.Time           `json:"at"`
+	Name        string              `json:"name"`
+	Policy      string              `json:"policy"`
+	TeamId      string              `json:"team_id"`
+	UserId      string              `json:"user_id"`
+	WorkspaceId string              `json:"workspace_id"`
+}
+
+// SimulatedDeedAction defines model for SimulatedDeed.Action.
+type SimulatedDeedAction string
+
+// Simulation defines model for Simulation.
+type Simulation struct {
+	// Assumption What users are taken to do; the money is an estimate for that
+	Assumption string `json:"assumption"`
+
+	// Deeds The soonest thousand
+	Deeds           []SimulatedDeed `json:"deeds"`
+	EstimatedSaving Money           `json:"estimated_saving"`
+	EstimatedWith   Money           `json:"estimated_with"`
+
+	// EstimatedWithout What the days would cost if the policies did nothing
+	EstimatedWithout Money         `json:"estimated_without"`
+	From             time.Time     `json:"from"`
+	Policies         []PolicyCount `json:"policies"`
+	To               time.Time     `json:"to"`
+
+	// Truncated There are more deeds; the counts have all
+	Truncated bool `json:"truncated"`
+
+	// Workspaces How many were gone through
+	Workspaces int64 `json:"workspaces"`
+}
 
 // Sweep defines model for Sweep.
 type Sweep struct {
@@ -1719,6 +1795,20 @@ type SweepDriftParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// SimulatePoliciesParams defines parameters for SimulatePolicies.
+type SimulatePoliciesParams struct {
+	Days *int64 `form:"days,omitempty" json:"days,omitempty"`
+
+	// Team Only this team's, by id or name
+	Team *string `form:"team,omitempty" json:"team,omitempty"`
+
+	// User Only this user's, by id or name
+	User *string `form:"user,omitempty" json:"user,omitempty"`
+
+	// IgnorePauses As if nothing were paused
+	IgnorePauses *bool `form:"ignore_pauses,omitempty" json:"ignore_pauses,omitempty"`
+}
+
 // PausePolicyParamsName defines parameters for PausePolicy.
 type PausePolicyParamsName string
 
@@ -2087,6 +2177,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
 	ListPolicies(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SimulatePolicies What the policies would do in the coming days, and save
+	//
+	// Corresponds with GET /api/v1/policies/simulation (the `SimulatePolicies` operationId).
+	SimulatePolicies(ctx context.Context, params *SimulatePoliciesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PausePolicyWithBody Keep a policy, all stops or all terminations from happening
 	//
@@ -2506,6 +2601,21 @@ func (c *Client) GetMe(ctx context.Context, reqEditors ...RequestEditorFn) (*htt
 // Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
 func (c *Client) ListPolicies(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListPoliciesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SimulatePolicies What the policies would do in the coming days, and save
+//
+// Corresponds with GET /api/v1/policies/simulation (the `SimulatePolicies` operationId).
+func (c *Client) SimulatePolicies(ctx context.Context, params *SimulatePoliciesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSimulatePoliciesRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3820,6 +3930,96 @@ func NewListPoliciesRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSimulatePoliciesRequest constructs an http.Request for the SimulatePolicies method
+func NewSimulatePoliciesRequest(server string, params *SimulatePoliciesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/policies/simulation")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Days != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "days", *params.Days, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Team != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "team", *params.Team, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.User != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "user", *params.User, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IgnorePauses != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "ignore_pauses", *params.IgnorePauses, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -5742,6 +5942,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/policies (the `ListPolicies` operationId).
 	ListPoliciesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListPoliciesResponse, error)
 
+	// SimulatePoliciesWithResponse What the policies would do in the coming days, and save
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/policies/simulation (the `SimulatePolicies` operationId).
+	SimulatePoliciesWithResponse(ctx context.Context, params *SimulatePoliciesParams, reqEditors ...RequestEditorFn) (*SimulatePoliciesResponse, error)
+
 	// PausePolicyWithBodyWithResponse Keep a policy, all stops or all terminations from happening
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -6983,6 +7190,110 @@ func (r ListPoliciesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListPoliciesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SimulatePoliciesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Simulation
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SimulatePoliciesResponse) GetJSON200() *Simulation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SimulatePoliciesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SimulatePoliciesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SimulatePoliciesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SimulatePoliciesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SimulatePoliciesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10532,6 +10843,19 @@ func (c *ClientWithResponses) ListPoliciesWithResponse(ctx context.Context, reqE
 	return ParseListPoliciesResponse(rsp)
 }
 
+// SimulatePoliciesWithResponse What the policies would do in the coming days, and save
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/policies/simulation (the `SimulatePolicies` operationId).
+func (c *ClientWithResponses) SimulatePoliciesWithResponse(ctx context.Context, params *SimulatePoliciesParams, reqEditors ...RequestEditorFn) (*SimulatePoliciesResponse, error) {
+	rsp, err := c.SimulatePolicies(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSimulatePoliciesResponse(rsp)
+}
+
 // PausePolicyWithBodyWithResponse Keep a policy, all stops or all terminations from happening
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -11846,6 +12170,95 @@ func ParseListPoliciesResponse(rsp *http.Response) (*ListPoliciesResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest PolicyList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSimulatePoliciesResponse parses an HTTP response from a SimulatePoliciesWithResponse call
+func ParseSimulatePoliciesResponse(rsp *http.Response) (*SimulatePoliciesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SimulatePoliciesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Simulation
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -356,7 +356,7 @@ func (f *filler) workspaces(ctx context.Context) error {
 		"id", "name", "user_id", "team_id", "project_id", "cost_centre", "blueprint_version_id", "service_type", "bundle_type",
 		"operating_system", "license", "running_mode", "region", "directory_id", "directory_user", "auto_stop_timeout_minutes",
 		"max_lifetime_days", "tags", "desired", "state", "state_reason", "provider_id", "version", "next_due_at", "lease_until", "created_at",
-		"updated_at", "state_since", "available_at", "terminated_at",
+		"updated_at", "state_since", "available_at", "terminated_at", "rule_due_at",
 	}, each(n, func(i int) []any {
 		d := &f.desktops[i]
 		d.created = at(i, n, Now.Add(-12*time.Hour))
@@ -369,7 +369,7 @@ func (f *filler) workspaces(ctx context.Context) error {
 		if updated.After(Now) {
 			updated = Now.Add(-time.Minute)
 		}
-		var due, leased, available, ended, lifetime any
+		var due, leased, available, ended, lifetime, rule any
 		if f.rng.IntN(1000) < alive(i, n) {
 			d.state = states[f.rng.IntN(len(states))]
 			// Every two-hundredth is due; a tenth of those is somebody's at the moment.
@@ -378,6 +378,13 @@ func (f *filler) workspaces(ctx context.Context) error {
 				due = Now.Add(-time.Duration(f.rng.Int64N(int64(time.Minute)))).Truncate(time.Microsecond)
 				if f.rng.IntN(10) == 0 {
 					leased = Now.Add(10 * time.Second)
+				}
+			}
+			// Every third has something ahead within two months; of those, every three-hundredth is due.
+			if i%3 == 0 {
+				rule = Now.Add(time.Duration(1+i%60) * 24 * time.Hour)
+				if i%900 == 0 {
+					rule = Now.Add(-time.Duration(i%60) * time.Second)
 				}
 			}
 		} else {
@@ -408,7 +415,7 @@ func (f *filler) workspaces(ctx context.Context) error {
 			d.id(), fmt.Sprintf("desk-%d", i), u.id, f.teams[u.team].id, text(d.project), fmt.Sprintf("cc-%d", u.team), f.versions[f.skewed(len(f.versions), 2)].id,
 			"WORKSPACES_PERSONAL", "STANDARD", "WINDOWS", "INCLUDED", "AUTO_STOP", region, fmt.Sprintf("d-%d", i), u.name, 60,
 			lifetime, "{}", desired, d.state, "user", "ws-" + d.unique, 5, due, leased, d.created,
-			updated, updated, available, ended,
+			updated, updated, available, ended, rule,
 		}
 	}))
 }
@@ -566,12 +573,16 @@ func (f *filler) budgets(ctx context.Context) error {
 func (f *filler) holds(ctx context.Context) error {
 	i := -1
 	return f.copyRows(ctx, "budget_holds", []string{
-		"workspace_id", "user_id", "team_id", "project_id", "fixed_micros", "lease_micros", "lease_target_micros", "held_at",
+		"workspace_id", "user_id", "team_id", "project_id", "fixed_micros", "lease_micros", "lease_target_micros", "held_at", "stop_at",
 	}, func() []any {
 		for i++; i < len(f.desktops); i++ {
 			if d := &f.desktops[i]; d.ended.IsZero() {
 				u := f.users[d.user]
-				return []any{d.id(), u.id, f.teams[u.team].id, text(d.project), int64(0), int64(600_000), int64(600_000), d.created}
+				var stop any
+				if i%50 == 0 { // one in fifty runs on what is paid
+					stop = Now.Add(time.Duration(i%200-50) * time.Minute)
+				}
+				return []any{d.id(), u.id, f.teams[u.team].id, text(d.project), int64(0), int64(600_000), int64(600_000), d.created, stop}
 			}
 		}
 		return nil

@@ -159,7 +159,7 @@ func (b *Bench) housekeeping(ctx context.Context) ([]Statement, error) {
 		}
 		return strings.Contains(sql, "workspaces") || strings.Contains(sql, "FROM usage")
 	}, func() error {
-		worker.New(worker.Config{Reconciler: b.reconciler, Sweeper: b.sweeper, Meter: b.meter, Budgets: b.book, Log: b.log, Slog: slog.New(slog.DiscardHandler)}, nil).Run(ctx)
+		worker.New(worker.Config{Reconciler: b.reconciler, Sweeper: b.sweeper, Drift: &workspace.Drift{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: slog.New(slog.DiscardHandler)}, Meter: b.meter, Budgets: b.book, Log: b.log, Slog: slog.New(slog.DiscardHandler)}, nil).Run(ctx)
 		return nil
 	})
 	return only(heard, "idempotency_keys"), err

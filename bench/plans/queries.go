@@ -236,21 +236,16 @@ func (a *asker) sweeps() {
 		return err
 	})
 	a.add("how long provisioning took lately", 400, by("workspaces_provisioned_idx"), expected, err)
-	over := value[int64](a, `
-		SELECT count(*) FROM workspaces WHERE terminated_at IS NULL AND created_at + max_lifetime_days * INTERVAL '1 day' <= $1`, Now)
-	a.text("sweep: lifetimes that are over", over, by("workspaces_lifetime_idx"), `
-		SELECT id
-		FROM workspaces
-		WHERE max_lifetime_days IS NOT NULL AND terminated_at IS NULL
-		  AND (created_at AT TIME ZONE 'UTC') + max_lifetime_days * INTERVAL '1 day' <= $1::timestamptz AT TIME ZONE 'UTC'
-		ORDER BY (created_at AT TIME ZONE 'UTC') + max_lifetime_days * INTERVAL '1 day'
-		LIMIT 25`, Now)
-	a.text("sweep: stopped for long", 100, by("workspaces_stopped_idx"), `
-		SELECT id
-		FROM workspaces
-		WHERE state = 'STOPPED' AND updated_at <= $1
-		ORDER BY updated_at
-		LIMIT 100`, Now.AddDate(0, 0, -7))
+	due, err := a.listen(func(sql string) bool { return strings.Contains(sql, "rule_lease_until") }, func() error {
+		_, err := a.sweeper.Round(a.ctx)
+		return err
+	})
+	a.add("sweep: rules that are due, claimed", 3*100, by("workspaces_rule_due_idx", "workspaces_pkey"), only(due, "rule_lease_until"), err)
+	stops, err := a.listen(nil, func() error {
+		_, err := budget.DueStops(a.ctx, a.Pool, Now, 100)
+		return err
+	})
+	a.add("sweep: what a budget stops", 100, by("budget_holds_stop_idx"), stops, err)
 	version := value[string](a, `SELECT blueprint_version_id FROM workspaces WHERE terminated_at IS NULL GROUP BY 1 ORDER BY count(*) DESC, 1 OFFSET 20 LIMIT 1`)
 	running := value[int64](a, `SELECT count(*) FROM workspaces WHERE blueprint_version_id = $1 AND terminated_at IS NULL`, version)
 	a.text("sweep: who is on a blueprint's version", running, by("workspaces_blueprint_version_idx"), `

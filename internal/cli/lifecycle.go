@@ -305,7 +305,7 @@ func (e *env) policyCommand() *cobra.Command {
 one of them, all stops, or all terminations. What will happen to one WorkSpace, and how it is put off,
 is in ` + "`forge describe`" + `.`,
 		Example: "  forge policy list\n  forge policy pause terminations --reason \"audit until Friday\"",
-	}, e.policyListCommand(), e.policyPauseCommand(), e.policyResumeCommand())
+	}, e.policyListCommand(), e.policyPauseCommand(), e.policyResumeCommand(), e.policySimulateCommand())
 }
 
 func policyTable(l client.PolicyList) *table {

@@ -18,6 +18,7 @@ type PolicyPath struct {
 func (s *Server) policyRoutes() {
 	const tag = "Policies"
 	route(s, http.MethodGet, "/policies", "list-policies", "What happens by itself, and what is paused", tag, http.StatusOK, s.listPolicies)
+	route(s, http.MethodGet, "/policies/simulation", "simulate-policies", "What the policies would do in the coming days, and save", tag, http.StatusOK, s.simulatePolicies)
 	route(s, http.MethodPost, "/policies/{name}/pause", "pause-policy", "Keep a policy, all stops or all terminations from happening", tag, http.StatusOK, s.pausePolicy)
 	route(s, http.MethodPost, "/policies/{name}/resume", "resume-policy", "Let it happen again", tag, http.StatusOK, s.resumePolicy)
 }

@@ -274,7 +274,7 @@ CREATE INDEX workspaces_team_idx ON workspaces (team_id, id);
 CREATE INDEX workspaces_due_idx ON workspaces (next_due_at) WHERE next_due_at IS NOT NULL;
 -- Most rows have ended: a list of what lives must not read its way past them.
 CREATE INDEX workspaces_live_idx ON workspaces (id) WHERE terminated_at IS NULL;
-CREATE INDEX workspaces_team_live_idx ON workspaces (team_id, id) WHERE terminated_at IS NULL;
+CREATE INDEX workspaces_team_live_idx ON workspaces (team_id, id) INCLUDE (state) WHERE terminated_at IS NULL;
 CREATE INDEX workspaces_state_idx ON workspaces (state, id) WHERE state <> 'TERMINATED';
 CREATE INDEX workspaces_blueprint_version_idx ON workspaces (blueprint_version_id) WHERE terminated_at IS NULL;
 -- When a rule about time next has something to do: a notice, a stop, an end. What has nothing ahead is not in it.
