@@ -34,7 +34,7 @@ import (
 // Forge's workers are off. At each instant the driver calls the steps that they call until none has anything to do. There is
 // one thing that it does otherwise: what waits for Amazon is not looked at every few minutes, of which almost all would show
 // nothing new, but when it has changed at Amazon's: at once where that makes a difference to the bill, else at the next full
-// minute. The rules are swept at full minutes.
+// minute. That it is STARTING, which lasts a minute or two, is not looked at. The rules are swept at full minutes.
 type year struct {
 	*rig
 	from, to   time.Time
@@ -327,9 +327,10 @@ func (y *year) news(ctx context.Context, now time.Time) bool {
 		if p.statusStale && c.Before == "PENDING" && c.State == "AVAILABLE" {
 			y.admin("POST", "/_emu/faults", map[string]any{"kind": "status_stale", "workspace": c.ID, "count": -1}, nil)
 		}
-		if c.Resold || metered(c.Before) != metered(c.State) {
+		switch {
+		case c.Resold || metered(c.Before) != metered(c.State):
 			rouse = append(rouse, c.ID)
-		} else {
+		case c.State != "STARTING":
 			y.late = append(y.late, c.ID)
 		}
 	}

@@ -15,7 +15,7 @@ type span struct {
 	To          time.Time `json:"to"` // zero for the last
 	State       string    `json:"state"`
 	Connected   bool      `json:"connected"`
-	Waiting     bool      `json:"waiting"` // a user's client waits for it to start
+	Waiting     bool      `json:"waiting"` // a user's client waits for it to start, for printing
 	RunningMode string    `json:"running_mode"`
 	AutoStop    int       `json:"auto_stop_minutes"`
 	Compute     string    `json:"compute"`
@@ -190,10 +190,10 @@ func (o *oracle) lifetime() {
 	}
 }
 
-// stale is what becomes of one that is stopped and that nobody uses: a log-in, a start that its user asked for and one by
-// the schedule are use, and Amazon's own maintenance is not.
+// stale is what becomes of one that is stopped and that nobody uses: a connection, a start that its user asked for and one
+// by the schedule are use. Amazon's own maintenance is not, nor is a client that went away before it was connected.
 func (o *oracle) stale() {
-	if o.p.statusMissing {
+	if o.p.statusMissing || o.p.statusStale {
 		return // whether it is used is not known
 	}
 	var stopped, flagged, noticed time.Time
@@ -213,9 +213,9 @@ func (o *oracle) stale() {
 		}
 	}
 	for i, s := range o.spans {
-		used := s.Connected || s.Waiting || s.State == "STARTING" && (starts[s.From] || o.occurs(s.From, "start"))
+		used := s.Connected || s.State == "STARTING" && (starts[s.From] || o.starts(s.From))
 		if used {
-			if !flagged.IsZero() && (s.Waiting || s.Connected) && !starts[s.From] {
+			if !flagged.IsZero() && s.Connected {
 				o.used(i)
 			}
 			stopped, flagged, noticed = time.Time{}, time.Time{}, time.Time{}
@@ -287,15 +287,21 @@ func (o *oracle) state(at time.Time) string {
 	return was
 }
 
-// wall calls each for every local time of the schedule's weekdays.
+// zone is where the schedule's clock hangs.
+func (o *oracle) zone() *time.Location {
+	loc, err := time.LoadLocation(o.p.request.Schedule.Zone)
+	if err != nil {
+		panic(fmt.Sprint(o.p.name, ": ", err))
+	}
+	return loc
+}
+
+// wall calls each for a local time on all of the schedule's weekdays.
 func (o *oracle) wall(hour, minute int, each func(at time.Time)) {
 	if o.p.request.Schedule == nil {
 		return
 	}
-	loc, err := time.LoadLocation(o.p.request.Schedule.Zone)
-	if err != nil {
-		panic(fmt.Sprint(o.p.name, err))
-	}
+	loc := o.zone()
 	for d := o.p.launch.In(loc); d.Before(o.ended.Add(day)); d = d.AddDate(0, 0, 1) {
 		at := time.Date(d.Year(), d.Month(), d.Day(), hour, minute, 0, 0, loc)
 		if weekday(at) && at.After(o.p.launch) && at.Before(o.ended) {
@@ -304,17 +310,13 @@ func (o *oracle) wall(hour, minute int, each func(at time.Time)) {
 	}
 }
 
-// occurs tells whether the schedule starts it at an instant.
-func (o *oracle) occurs(at time.Time, _ string) (found bool) {
+// starts tells whether the schedule starts it at an instant.
+func (o *oracle) starts(at time.Time) bool {
 	if o.p.request.Schedule == nil {
 		return false
 	}
-	loc, err := time.LoadLocation(o.p.request.Schedule.Zone)
-	if err != nil {
-		panic(fmt.Sprint(o.p.name, err))
-	}
-	local := at.In(loc)
-	return weekday(local) && local.Hour() == 8 && local.Minute() == 30 && local.Second() == 0
+	local := at.In(o.zone())
+	return weekday(local) && local.Format("15:04:05.999999999") == "08:30:00"
 }
 
 // schedule starts it at half past eight and stops it at six in the evening, if it is not so already, and tells of the stop

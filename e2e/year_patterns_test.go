@@ -31,6 +31,7 @@ type inhabitant struct {
 	asked    []deed // what Forge was asked for, and did
 	rng      *rand.Rand
 	from, to time.Time
+	seconds  time.Duration // after the full minute they do what they do
 }
 
 // deed is something that a user does at a time, to Amazon with their client or to Forge.
@@ -46,7 +47,7 @@ func (p *inhabitant) does(at time.Time, d deed) {
 	if at.Before(p.launch.Add(time.Hour)) || !at.Before(p.to) {
 		return
 	}
-	d.at = at.Truncate(time.Minute)
+	d.at = at.Truncate(time.Minute).Add(p.seconds)
 	p.plan = append(p.plan, d)
 }
 
@@ -94,9 +95,9 @@ func (p *inhabitant) office(from, to time.Time, share float64) {
 	})
 }
 
-// weekly works on one day of every week, or of every second or fourth.
-func (p *inhabitant) weekly(from, to time.Time) {
-	on, every := p.rng.IntN(28), []int{7, 14, 28}[p.rng.IntN(3)]
+// sometimes works on one day of every second, fourth or eighth week.
+func (p *inhabitant) sometimes(from, to time.Time) {
+	on, every := p.rng.IntN(56), []int{14, 28, 28, 56}[p.rng.IntN(4)]
 	p.days(from, to, func(d time.Time) {
 		if (int(d.Unix()/86400)+on)%every == 0 {
 			p.session(d.Add(p.minutes(8*60, 17*60)), p.minutes(20, 300))
@@ -110,24 +111,24 @@ var patterns = []struct {
 	share int
 	plan  func(p *inhabitant)
 }{
-	{"office worker", 14, func(p *inhabitant) { p.office(p.launch, p.to, 0.9) }},
-	{"night owl across midnight and month ends", 14, func(p *inhabitant) {
+	{"office worker", 8, func(p *inhabitant) { p.office(p.launch, p.to, 0.9) }},
+	{"night owl across midnight and month ends", 9, func(p *inhabitant) {
 		p.days(p.launch, p.to, func(d time.Time) {
 			if p.rng.IntN(7) < 4 || d.Add(day).Day() == 1 {
 				p.session(d.Add(p.minutes(20*60, 23*60+30)), p.minutes(60, 420))
 			}
 		})
 	}},
-	{"weekly", 160, func(p *inhabitant) { p.weekly(p.launch, p.to) }},
+	{"a day every few weeks", 160, func(p *inhabitant) { p.sometimes(p.launch, p.to) }},
 	{"a few minutes now and then", 60, func(p *inhabitant) {
-		for at := p.launch.Add(day); at.Before(p.to); at = at.Add(p.minutes(2*24*60, 16*24*60)) {
+		for at := p.launch.Add(day); at.Before(p.to); at = at.Add(p.minutes(5*24*60, 25*24*60)) {
 			p.session(at, p.minutes(1, 12))
 		}
 	}},
-	{"abandons it", 170, func(p *inhabitant) { p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 50*24*60)), 0.6) }},
+	{"abandons it", 170, func(p *inhabitant) { p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 50*24*60)), 0.3) }},
 	{"abandons it, kept alive", 45, func(p *inhabitant) {
 		p.request.KeepAlive = true
-		p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 40*24*60)), 0.6)
+		p.office(p.launch, p.launch.Add(p.minutes(7*24*60, 40*24*60)), 0.3)
 	}},
 	{"back the day before its end", 70, func(p *inhabitant) { p.comesBack() }},
 	{"keeps it alive once it is flagged", 30, func(p *inhabitant) {
@@ -137,24 +138,24 @@ var patterns = []struct {
 	}},
 	{"ALWAYS_ON", 60, func(p *inhabitant) {
 		p.request.RunningMode, p.request.BundleType = "ALWAYS_ON", []string{"STANDARD", "PERFORMANCE", "POWER"}[p.rng.IntN(3)]
-		p.weekly(p.launch, p.to)
+		p.sometimes(p.launch, p.to)
 	}},
 	{"has a lifetime", 130, func(p *inhabitant) {
 		p.lives(20, 300)
-		p.weekly(p.launch, p.to)
+		p.sometimes(p.launch, p.to)
 	}},
 	{"has a lifetime that a lead extends", 50, func(p *inhabitant) {
 		days := p.lives(20, 100)
 		more := 30 + p.rng.IntN(31)
-		p.weekly(p.launch, p.to)
+		p.sometimes(p.launch, p.to)
 		p.does(p.launch.Add(time.Duration(days-3)*day), deed{do: "lifetime", n: days + more})
 	}},
 	{"has a lifetime and keep-alive", 15, func(p *inhabitant) {
 		p.lives(20, 90)
 		p.request.KeepAlive = true
 	}},
-	{"has a schedule", 16, func(p *inhabitant) { p.scheduled() }},
-	{"extends its idle time", 20, func(p *inhabitant) {
+	{"has a schedule", 8, func(p *inhabitant) { p.scheduled() }},
+	{"extends its idle time", 12, func(p *inhabitant) {
 		p.days(p.launch, p.to, func(d time.Time) {
 			if !weekday(d) || p.rng.IntN(2) == 0 {
 				return
@@ -173,23 +174,25 @@ var patterns = []struct {
 	}},
 	{"Amazon does not know who is connected", 15, func(p *inhabitant) {
 		p.statusMissing = true
-		p.weekly(p.launch, p.to)
+		p.recently()
+		p.sometimes(p.launch, p.to)
 	}},
-	{"AutoStop fails", 30, func(p *inhabitant) {
+	{"AutoStop fails", 25, func(p *inhabitant) {
 		p.autoStopFails = true
-		p.weekly(p.launch, p.to)
-		p.weekly(p.launch, p.to)
+		p.sometimes(p.launch, p.to)
 	}},
 	{"AutoStop fails, and Amazon does not know who is connected", 10, func(p *inhabitant) {
 		p.autoStopFails, p.statusMissing = true, true
+		p.recently()
 		p.stopsByHand()
 	}},
 	{"AutoStop fails, and Amazon's word about connections is old", 10, func(p *inhabitant) {
 		p.autoStopFails, p.statusStale = true, true
+		p.recently()
 		p.stopsByHand()
 	}},
 	{"switches its running mode", 35, func(p *inhabitant) {
-		p.office(p.launch, p.to, 0.15)
+		p.office(p.launch, p.to, 0.08)
 		mode := "ALWAYS_ON"
 		for at := p.launch.Add(p.minutes(5*24*60, 30*24*60)); at.Before(p.to); at = at.Add(p.minutes(10*24*60, 60*24*60)) {
 			p.does(at, deed{do: "mode", to: mode})
@@ -197,7 +200,7 @@ var patterns = []struct {
 		}
 	}},
 	{"changes its bundle", 35, func(p *inhabitant) {
-		p.office(p.launch, p.to, 0.15)
+		p.office(p.launch, p.to, 0.08)
 		sizes := []string{"PERFORMANCE", "STANDARD", "POWER", "PERFORMANCE", "STANDARD"}
 		for i, at := 0, p.launch.Add(p.minutes(5*24*60, 30*24*60)); at.Before(p.to); i, at = i+1, at.Add(p.minutes(32*24*60, 70*24*60)) {
 			p.does(at, deed{do: "bundle", to: sizes[i%len(sizes)]})
@@ -205,7 +208,7 @@ var patterns = []struct {
 	}},
 	{"terminates it", 45, func(p *inhabitant) {
 		last := p.launch.Add(p.minutes(10*24*60, 200*24*60))
-		p.weekly(p.launch, last)
+		p.sometimes(p.launch, last)
 		if p.rng.IntN(3) == 0 { // just before a month ends: it is gone only in the next
 			last = time.Date(last.Year(), last.Month()+1, 1, 0, 0, 0, 0, time.UTC).Add(-p.minutes(1, 4))
 		}
@@ -213,7 +216,16 @@ var patterns = []struct {
 	}},
 }
 
+// recently launches it not long before the end: what nobody knows of is asked about again and again, for as long as it is.
+func (p *inhabitant) recently() {
+	if last := p.to.Add(-p.minutes(50*24*60, 90*24*60)).Truncate(time.Minute); last.After(p.launch) {
+		p.launch = last
+	}
+}
+
+// lives gives it a lifetime of some days, most of which end within the time.
 func (p *inhabitant) lives(from, to int) int {
+	to = max(from, min(to, int(p.to.Sub(p.launch)/day)-1))
 	days := from + p.rng.IntN(to-from+1)
 	p.request.MaxLifetimeDays = &days
 	return days
@@ -227,6 +239,9 @@ func (p *inhabitant) comesBack() {
 			p.does(at.Add(-4*time.Minute), deed{do: "start"})
 		}
 		lasts := p.minutes(1, 120)
+		if p.rng.IntN(2) == 0 {
+			lasts = p.minutes(1, 12) // so short that Forge does not look who is connected
+		}
 		p.session(at, lasts)
 		at = at.Add(lasts + 36*day + p.minutes(2*60, 20*60)) // stopped an hour later, flagged 30 days later, ended 7 days later
 	}
@@ -241,6 +256,7 @@ func (p *inhabitant) scheduled() {
 		panic(err)
 	}
 	p.request.Schedule = &s
+	p.seconds = 20 * time.Second // so that Amazon's timer and the schedule do not stop it at one instant, and either may be first
 	loc, err := time.LoadLocation(zone)
 	if err != nil {
 		panic(err)

@@ -3,16 +3,16 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/postgres"
 )
 
 // sweep is how much later than its time a rule may be followed: what the driver lets Forge see at the next full minute.
@@ -27,7 +27,6 @@ func (y *year) report(ctx context.Context) {
 	if y.t.Failed() {
 		return
 	}
-	// What is late is seen now.
 	histories := map[*inhabitant][]span{}
 	for _, p := range y.people {
 		if p.provider == "" {
@@ -56,21 +55,28 @@ func (y *year) population() {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d WorkSpaces from %s to %s; %d sessions took place; %d instants, of which nothing happened in between\n", len(y.people), y.from.Format(time.DateOnly), y.to.Format(time.DateOnly), y.sessions, y.instants)
+	fmt.Fprintf(&b, "%d WorkSpaces from %s to %s; %d sessions took place; %d instants at which something happened\n", len(y.people), y.from.Format(time.DateOnly), y.to.Format(time.DateOnly), y.sessions, y.instants)
 	fmt.Fprintf(&b, "  %-60s %6s %9s\n", "pattern", "people", "planned")
 	for _, k := range patterns {
 		fmt.Fprintf(&b, "  %-60s %6d %9d\n", k.name, count[k.name], used[k.name])
 	}
-	for what, n := range y.refusals {
-		fmt.Fprintf(&b, "  refused: %s, %d times\n", what, n)
+	for _, what := range slices.Sorted(maps.Keys(y.refusals)) {
+		fmt.Fprintf(&b, "  refused: %s, %d times\n", what, y.refusals[what])
 	}
 	y.t.Log(b.String())
 }
 
 // happened is what Forge has recorded, by WorkSpace.
 func (y *year) happened(ctx context.Context) map[id.WorkSpace][]happening {
-	rows, err := y.forge.Pool.Query(ctx, `
-		SELECT workspace_id, at, kind, reason, from_state, to_state, coalesce(details->>'notice', details->>'code', ''), details ?| ARRAY['bundle_type', 'running_mode']
+	events, err := postgres.Many[struct {
+		WorkspaceID                      id.WorkSpace
+		At                               time.Time
+		Kind, Reason, FromState, ToState string
+		Step                             string
+		Resold                           bool
+	}](ctx, y.forge.Pool, `
+		SELECT workspace_id, at, kind, reason, from_state, to_state, coalesce(details->>'notice', details->>'code', '') AS step,
+		       details ?| ARRAY['bundle_type', 'running_mode'] AS resold
 		FROM workspace_events
 		WHERE actor_id LIKE 'system:%' AND at <= $1
 		ORDER BY at, version`, y.to)
@@ -78,31 +84,25 @@ func (y *year) happened(ctx context.Context) map[id.WorkSpace][]happening {
 		y.t.Fatal(err)
 	}
 	all := map[id.WorkSpace][]happening{}
-	var (
-		ws                           id.WorkSpace
-		at                           time.Time
-		kind, reason, from, to, step string
-		resold                       bool
-	)
-	_, err = pgx.ForEachRow(rows, []any{&ws, &at, &kind, &reason, &from, &to, &step, &resold}, func() error {
-		add := func(kind string) { all[ws] = append(all[ws], happening{kind, at.UTC()}) }
-		if metered(to) && !metered(from) {
+	for _, e := range events {
+		add := func(kind string) { all[e.WorkspaceID] = append(all[e.WorkspaceID], happening{kind, e.At.UTC()}) }
+		if metered(e.ToState) && !metered(e.FromState) {
 			add(kindRuns)
 		}
-		if !metered(to) && metered(from) {
+		if !metered(e.ToState) && metered(e.FromState) {
 			add(kindStops)
 		}
-		if to == "TERMINATED" && from != to {
+		if e.ToState == "TERMINATED" && e.FromState != e.ToState {
 			add(kindGone)
 		}
-		if resold {
+		if e.Resold {
 			add(kindResold)
 		}
-		switch kind {
+		switch e.Kind {
 		case "observe", "changed", "change_begun", "create":
-			return nil
+			continue
 		}
-		name := strings.TrimSpace(strings.Join([]string{reason, kind, step}, " "))
+		name := strings.TrimSpace(strings.Join([]string{e.Reason, e.Kind, e.Step}, " "))
 		known := map[string]string{
 			"lifetime notice 1": kindLife7, "lifetime notice 2": kindLife1, "lifetime notice 3": kindLifeHour, "lifetime terminate": kindLifeEnd,
 			"stale flag": kindFlag, "stale used": kindUsed, "stale notice 1": kindStale1, "stale terminate": kindStaleEnd,
@@ -113,10 +113,6 @@ func (y *year) happened(ctx context.Context) map[id.WorkSpace][]happening {
 			name = known[name]
 		}
 		add(name)
-		return nil
-	})
-	if err != nil {
-		y.t.Fatal(err)
 	}
 	return all
 }
@@ -135,9 +131,12 @@ type wrong struct {
 	at   time.Time
 }
 
-// around tells what there was shortly before and after an instant: at Amazon's, in Forge, and of what its user asked.
-func (y *year) around(ctx context.Context, p *inhabitant, spans []span, at time.Time) string {
-	const near = 100 * time.Minute
+// around tells what there was some time before and after an instant: at Amazon's, in Forge, and of what its user asked.
+func (y *year) around(ctx context.Context, kind string, p *inhabitant, spans []span, at time.Time) string {
+	near := 100 * time.Minute
+	if strings.HasPrefix(kind, "stale") {
+		near = 38 * day
+	}
 	var b strings.Builder
 	for _, s := range spans {
 		if to := s.To; (to.IsZero() || to.After(at.Add(-near))) && s.From.Before(at.Add(near)) {
@@ -149,20 +148,16 @@ func (y *year) around(ctx context.Context, p *inhabitant, spans []span, at time.
 			fmt.Fprintf(&b, "      asked  %s %s %s %d\n", a.at.Format(time.RFC3339Nano), a.do, a.to, a.n)
 		}
 	}
-	rows, err := y.forge.Pool.Query(ctx, `
-		SELECT format('%s %s %s %s to %s %s', at, actor_id, kind, from_state, to_state, reason)
+	events, err := postgres.Many[struct{ Said string }](ctx, y.forge.Pool, `
+		SELECT format('%s %s %s %s to %s %s', at, actor_id, kind, from_state, to_state, reason) AS said
 		FROM workspace_events
 		WHERE workspace_id = $1 AND at BETWEEN $2 AND $3
 		ORDER BY version`, p.ws, at.Add(-near), at.Add(near))
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	events, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		y.t.Fatal(err)
-	}
 	for _, e := range events {
-		b.WriteString("      Forge  " + e + "\n")
+		b.WriteString("      Forge  " + e.Said + "\n")
 	}
 	return b.String()
 }
@@ -184,12 +179,12 @@ func (y *year) happenings(ctx context.Context, histories map[*inhabitant][]span)
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "A WorkSpace is looked at when it has changed at Amazon's: at once where the bill depends on it, else at the next full minute.\nAt its time is: not before, and not later than %s.\n", sweep)
+	fmt.Fprintf(&b, "Forge looks at a WorkSpace when it has changed at Amazon's: at once where the bill depends on it, else at the next full minute;\nits rules are swept at full minutes. At its time is: not before it, and not later than %s.\n", sweep)
 	fmt.Fprintf(&b, "  %-40s %9s %9s %7s %11s %12s\n", "", "expected", "happened", "missed", "unexpected", "latest by")
 	for _, kind := range kinds {
 		row(kind)
 	}
-	other := slices.DeleteFunc(slices.Collect(mapsKeys(rows)), func(kind string) bool { return slices.Contains(kinds, kind) })
+	other := slices.DeleteFunc(slices.Collect(maps.Keys(rows)), func(kind string) bool { return slices.Contains(kinds, kind) })
 	slices.Sort(other)
 	for _, kind := range append(slices.Clone(kinds), other...) {
 		r := rows[kind]
@@ -197,24 +192,17 @@ func (y *year) happenings(ctx context.Context, histories map[*inhabitant][]span)
 	}
 	y.t.Log(b.String())
 	for kind, r := range rows {
+		if r.expected == 0 && slices.Contains(kinds, kind) {
+			y.t.Errorf("%s: nothing of the kind was to happen, so nothing is shown of it", kind)
+		}
 		if r.missed+r.unexpected > 0 {
 			y.t.Errorf("%s: %d missed, %d unexpected:", kind, r.missed, r.unexpected)
 			for _, w := range r.wrong {
-				y.t.Logf("  %s %s (%s, %s, %s): %s %s\n%s", kind, w.who.name, w.who.ws, w.who.provider, w.who.pattern, w.what, w.at.Format(time.RFC3339Nano), y.around(ctx, w.who, histories[w.who], w.at))
+				y.t.Logf("  %s %s (%s, %s, %s): %s %s\n%s", kind, w.who.name, w.who.ws, w.who.provider, w.who.pattern, w.what, w.at.Format(time.RFC3339Nano), y.around(ctx, kind, w.who, histories[w.who], w.at))
 			}
 		}
 	}
 	y.messages(ctx, rows)
-}
-
-func mapsKeys(m map[string]*tally) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 func kindsOf(lists ...[]happening) []string {
@@ -271,19 +259,20 @@ func (r *tally) compare(p *inhabitant, want, got []time.Time, end time.Time) {
 
 // messages checks that everything that people are to be told was put into their outbox.
 func (y *year) messages(ctx context.Context, rows map[string]*tally) {
-	got := map[string]int{}
-	var kind string
-	var n int
-	found, err := y.forge.Pool.Query(ctx, `
-		SELECT kind || CASE WHEN team_id IS NULL THEN ' to the owner' ELSE ' to the team' END, count(*)
+	found, err := postgres.Many[struct {
+		Kind string
+		N    int
+	}](ctx, y.forge.Pool, `
+		SELECT kind || CASE WHEN team_id IS NULL THEN ' to the owner' ELSE ' to the team' END AS kind, count(*) AS n
 		FROM notifications
 		WHERE kind IN ('workspace.notice', 'workspace.stale', 'workspace.terminating') AND created_at <= $1
 		GROUP BY 1`, y.to)
-	if err == nil {
-		_, err = pgx.ForEachRow(found, []any{&kind, &n}, func() error { got[kind] = n; return nil })
-	}
 	if err != nil {
 		y.t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, f := range found {
+		got[f.Kind] = f.N
 	}
 	sum := func(kinds ...string) (n int) {
 		for _, k := range kinds {
@@ -360,28 +349,25 @@ func (y *year) costs(ctx context.Context) {
 			add(theirs, a, nanos(l.Cost), fmt.Sprintf("%s to %s %s: %s", l.Start.Format("02T15:04:05.999999999"), l.End.Format("01-02T15:04:05.999999999"), l.Cost, l.Description))
 		}
 	}
-	rows, err := y.forge.Pool.Query(ctx, `
-		SELECT to_char(c.period_start AT TIME ZONE 'UTC', 'YYYY-MM'), c.workspace_id, u.kind, c.total_cost_micros, c.period_start, c.period_end, u.rate_micros
+	records, err := postgres.Many[struct {
+		Month, WS, Kind string
+		Amount, Rate    money.USD
+		From, Until     time.Time
+	}](ctx, y.forge.Pool, `
+		SELECT to_char(c.period_start AT TIME ZONE 'UTC', 'YYYY-MM') AS month, c.workspace_id AS ws, u.kind, c.total_cost_micros AS amount,
+		       u.rate_micros AS rate, c.period_start AS "from", c.period_end AS until
 		FROM cost_records c JOIN usage u ON u.id = c.usage_id
 		WHERE c.period_start < $1
 		ORDER BY c.period_start, c.id`, y.to)
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	var (
-		month, ws, kind string
-		amount, rate    money.USD
-		from, to        time.Time
-	)
-	if _, err := pgx.ForEachRow(rows, []any{&month, &ws, &kind, &amount, &from, &to, &rate}, func() error {
-		a := account{month, ws, "fees"}
-		if kind == "running" {
+	for _, c := range records {
+		a := account{c.Month, c.WS, "fees"}
+		if c.Kind == "running" {
 			a.item = "running time"
 		}
-		add(ours, a, int64(amount)*1000, fmt.Sprintf("%s to %s %s: %s at %s", from.UTC().Format("02T15:04:05.999999"), to.UTC().Format("01-02T15:04:05.999999"), amount, kind, rate))
-		return nil
-	}); err != nil {
-		y.t.Fatal(err)
+		add(ours, a, int64(c.Amount)*1000, fmt.Sprintf("%s to %s %s: %s at %s", c.From.UTC().Format("02T15:04:05.999999"), c.Until.UTC().Format("01-02T15:04:05.999999"), c.Amount, c.Kind, c.Rate))
 	}
 	y.compareCosts(ours, theirs, months, names)
 }

@@ -7,7 +7,7 @@ import (
 
 // TestAYearOfFewDays is the reduction of TestProveYear: forty WorkSpaces through eleven weeks with a change of the clocks.
 func TestAYearOfFewDays(t *testing.T) {
-	y := newYear(t, 40, 1, time.Date(2027, 2, 15, 0, 0, 0, 0, time.UTC), 75)
+	y := newYear(t, 40, 284, time.Date(2027, 2, 15, 0, 0, 0, 0, time.UTC), 75)
 	y.run(t.Context())
 	y.report(t.Context())
 }

@@ -462,6 +462,9 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 			return err
 		}
 		return f.Budgets.Release(ctx, tx, w.ID, string(w.State))
+	case w.State == Terminating && before != Terminating:
+		// Amazon bills until it is told: no fee is owed for a month that begins before it is gone.
+		return f.Meter.End(ctx, tx, w.ID, tx.Now)
 	case w.State.Runs() && !before.Runs():
 		if w.AvailableAt == nil {
 			w.AvailableAt = &tx.Now

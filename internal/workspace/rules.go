@@ -293,6 +293,11 @@ func (w *WorkSpace) read(c Connection, known bool, now time.Time) {
 	}
 }
 
+// covers tells whether what is said of a connection is from when it last ran, or from later: whoever used it then is in it.
+func (c Connection) covers(stopped time.Time) bool {
+	return !c.CheckedAt.Before(stopped.Add(-freshFor))
+}
+
 // fresh tells whether nobody is connected for certain.
 func fresh(c Connection, now time.Time) bool {
 	return c.State == "DISCONNECTED" && now.Sub(c.CheckedAt) <= freshFor

@@ -170,8 +170,18 @@ func (w *WorkSpace) due(pauses Pauses, now time.Time) (due []step) {
 
 // know brings a reading onto the row. That a WorkSpace which was thought forgotten has been used is an event.
 func (s *Sweeper) know(ctx context.Context, tx *audit.Tx, w *WorkSpace, r reading) error {
-	flagged := w.StaleAt != nil
+	flagged, since := w.StaleAt != nil, w.StoppedAt
 	w.read(r.Connection, r.known, tx.Now)
+	if w.StoppedAt != nil && w.StoppedAt != since {
+		// It has been stopped since its user went, and Amazon may have maintained it in between.
+		if err := tx.QueryRow(ctx, `
+			SELECT coalesce(min(at), $3)
+			FROM workspace_events
+			WHERE workspace_id = $1 AND at > $2 AND to_state = 'STOPPED' AND from_state <> 'STOPPED'`,
+			w.ID, w.LastConnectedAt, w.StoppedAt).Scan(w.StoppedAt); err != nil {
+			return err
+		}
+	}
 	if flagged && w.StaleAt == nil {
 		return save(ctx, tx, w, w.State, "used", string(PolicyStale), map[string]any{"last_connected_at": w.LastConnectedAt.UTC().Format(time.RFC3339)})
 	}
@@ -236,9 +246,9 @@ func (s *Sweeper) act(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step, r
 func (w *WorkSpace) still(d step, r reading, now time.Time) bool {
 	switch d.do {
 	case doFlag:
-		return r.known && w.StoppedAt != nil && now.Sub(*w.StoppedAt) >= staleAfter
+		return r.known && r.covers(w.StateSince) && w.StoppedAt != nil && now.Sub(*w.StoppedAt) >= staleAfter
 	case doTerminate:
-		return d.policy != PolicyStale || r.known && w.StaleAt != nil && !w.KeepAlive && !now.Before(w.StaleAt.Add(staleGrace))
+		return d.policy != PolicyStale || r.known && r.covers(w.StateSince) && w.StaleAt != nil && !w.KeepAlive && !now.Before(w.StaleAt.Add(staleGrace))
 	case doCheck:
 		return d.policy == PolicyIdle && r.known && fresh(r.Connection, now) && w.State == Available && !w.stopping() && w.Asked == "" &&
 			now.Sub(w.idleSince()) >= time.Duration(w.timeout(now))*time.Minute+idleGrace
