@@ -802,6 +802,7 @@ func (m *machine) answered(w *WorkSpace, d decision, err error) {
 		if w.ProviderID != nil {
 			id = *w.ProviderID
 		}
+		m.looked = m.now // what an answer has told, no look contradicts
 		m.note(look{found: &Observation{ProviderID: id, State: state, Intent: "ws_1"}})
 		m.rest(m.w.Version, measures.least)
 	case act == modify && d.property != (Property{AutoStopMinutes: d.property.AutoStopMinutes}):
@@ -1065,7 +1066,7 @@ func (m *machine) change(property, to string) {
 		}
 	}
 	before := *w
-	m.tried = false
+	m.tried = m.amazon.changing != "" // somebody else's is taken for it
 	w.askChange(property, to, m.now)
 	now := m.now
 	w.NextDueAt = &now
