@@ -487,10 +487,10 @@ func noteDrift(ctx context.Context, tx *audit.Tx, was, is *WorkSpace, reason str
 			FirstSeenAt: tx.Now, LastSeenAt: tx.Now, Resolution: resolution, Details: details,
 		})
 	}
-	switch {
-	case reason == reasonGone:
+	switch reason {
+	case reasonGone:
 		add(TerminatedOutside, "confirmed", map[string]any{"state": string(was.State)})
-	case reason == "drift":
+	case "drift":
 		for property, change := range was.compare(is) {
 			kind := map[string]DriftKind{changeBundle: SizeChanged, changeMode: ModeChanged, changeRoot: VolumesChanged, changeUser: VolumesChanged}[property]
 			details, ok := change.(map[string]any)

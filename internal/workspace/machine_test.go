@@ -41,7 +41,6 @@ type amazon struct {
 	fails     bool      // it will fail
 	failed    bool      // it has, and is still shown
 	connected bool
-	checked   time.Time // when Amazon last looked for connections
 	lastSeen  *time.Time
 	freeAt    time.Time // from when on the user's place is free
 	stranger  bool
@@ -303,9 +302,8 @@ const (
 
 // wish is something that was to happen once.
 type wish struct {
-	act     action
-	sent    int // calls that were not refused for certain
-	refused bool
+	act  action
+	sent int // calls that were not refused for certain
 }
 
 // deedDone is something that a policy has done.
@@ -565,7 +563,7 @@ func (m *machine) reconcile() {
 	claimed := m.w // what the claim returned; the row may change while it is worked on
 	claimed.Notices = nil
 	var l look
-	ok := false
+	var ok bool
 	if claimed.ProviderID == nil {
 		l, ok = m.find()
 	} else {
