@@ -46,7 +46,7 @@ func contest(t *testing.T, rounds int, seed uint64) {
 	c := &contested{rig: r, t: t, clock: virtual, random: rand.New(rand.NewPCG(seed, 0)), done: map[string]int{}} //nolint:gosec // repeatable on purpose
 	for range 2 {
 		url, stop := r.serve(true)
-		defer stop()
+		t.Cleanup(stop)
 		c.servers = append(c.servers, url)
 	}
 	r.users("contest", 0) // for the budgets that come with them

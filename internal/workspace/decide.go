@@ -370,12 +370,12 @@ func (w *WorkSpace) adopt(o *Observation) (done bool) {
 	if o.UserGiB != 0 {
 		w.UserGiB = &o.UserGiB
 	}
-	switch {
-	case o.RunningMode == w.RunningMode:
-	case o.RunningMode == price.AutoStop:
+	switch o.RunningMode {
+	case w.RunningMode:
+	case price.AutoStop:
 		minutes := max(o.AutoStop, 60)
 		w.RunningMode, w.AutoStopTimeoutMinutes = o.RunningMode, &minutes
-	case o.RunningMode == price.AlwaysOn:
+	case price.AlwaysOn:
 		w.RunningMode, w.AutoStopTimeoutMinutes, w.ExtendedUntil, w.ExtendedMinutes = o.RunningMode, nil, nil, nil
 		if w.Desired == WantStopped { // it cannot be
 			w.Desired, w.Asked, w.AskedAt = WantAvailable, "", nil
