@@ -217,6 +217,9 @@ func (w *WorkSpace) foresee(from, until time.Time, used bool, pauses Pauses) (al
 			continue
 		}
 		is.undergo(*next, now)
+		if used && next.do == doStop { // its user comes back
+			is.Desired, is.State, is.StoppedAt = WantAvailable, Available, nil
+		}
 		if action != doRestore && action != doCheck {
 			all = append(all, SimulatedDeed{WorkspaceID: w.ID, Name: w.Name, UserID: w.UserID, TeamID: w.TeamID, Policy: next.policy, Action: string(action), At: now})
 		}
