@@ -50,6 +50,7 @@ var ranks = map[string]int{
 	"internal/workspace":        7,
 	"internal/cost":             6,
 	"internal/blueprint":        6,
+	"internal/blueprint/spec":   1, // the form alone, for the command line too
 	"internal/budget":           5,
 	"internal/people":           5,
 	"internal/audit":            4,
@@ -78,7 +79,7 @@ var ranks = map[string]int{
 // only narrows a package further than its rank does: it imports these packages of ours and no others.
 var only = map[string][]string{
 	// The command line talks to the server like anyone, and checks an audit log with the server switched off.
-	"internal/cli": {"api", "client", "internal/audit/verify", "internal/audit/leaf"},
+	"internal/cli": {"api", "client", "internal/audit/verify", "internal/audit/leaf", "internal/blueprint/spec"},
 	// Generated from the API's description, which says everything it needs.
 	"client": {},
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/policy"
@@ -37,20 +38,10 @@ var (
 	nameRule = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 )
 
-// Definition is what a version says. Its JSON, as encoded here, is the canonical form that the digest is of.
-type Definition struct {
-	OperatingSystem        string            `json:"operating_system"`
-	License                string            `json:"license"`
-	BundleTypes            []string          `json:"bundle_types"`
-	DefaultBundleType      string            `json:"default_bundle_type"`
-	RunningMode            string            `json:"running_mode"`
-	AutoStopTimeoutMinutes int               `json:"auto_stop_timeout_minutes,omitempty"`
-	MaxLifetimeDays        int               `json:"max_lifetime_days,omitempty"`
-	Software               []string          `json:"software,omitempty"`
-	Tags                   map[string]string `json:"tags,omitempty"`
-}
+// Definition is what a version says.
+type Definition = spec.Definition
 
-func (d Definition) validate() error {
+func validate(d Definition) error {
 	switch {
 	case d.OperatingSystem == "" || d.License == "":
 		return ErrInvalid.Sayf("operating_system and license must be given")
@@ -121,7 +112,7 @@ func Create(ctx context.Context, tx *audit.Tx, team *id.Team, name, description 
 
 // AddVersion adds the next version and makes it the active one. Versions before it stay as they are (Requirement 2.3).
 func AddVersion(ctx context.Context, tx *audit.Tx, blueprint id.Blueprint, d Definition) (Version, error) {
-	if err := d.validate(); err != nil {
+	if err := validate(d); err != nil {
 		return Version{}, err
 	}
 	canonical, err := json.Marshal(d)
