@@ -106,7 +106,9 @@ CREATE TABLE blueprints (
   team_id text,
   name text NOT NULL,
   description text NOT NULL DEFAULT '',
-  active_version integer NOT NULL,
+  owner text NOT NULL DEFAULT '',
+  labels jsonb NOT NULL DEFAULT '{}',
+  active_version integer NOT NULL, -- that of the latest promotion; 0: none yet
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
@@ -116,13 +118,15 @@ CREATE TABLE blueprints (
 -- NULL is the public team; one name per team, and one public.
 CREATE UNIQUE INDEX blueprints_team_name_uq ON blueprints (team_id, name) NULLS NOT DISTINCT;
 
--- A version is written once: no role but the owner may change or delete one, and its digest is that of its bytes.
+-- A version is written once: the application has no right to change or delete one, nobody can by mistake, and its digest
+-- is that of its bytes.
 CREATE TABLE blueprint_versions (
   id text PRIMARY KEY,
   blueprint_id text NOT NULL,
   number integer NOT NULL,
   definition text NOT NULL,
   digest text NOT NULL,
+  source jsonb NOT NULL DEFAULT '{}',
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
   CONSTRAINT blueprint_versions_blueprint_fk FOREIGN KEY (blueprint_id) REFERENCES blueprints (id),
@@ -131,6 +135,47 @@ CREATE TABLE blueprint_versions (
   CONSTRAINT blueprint_versions_digest_ck CHECK (digest = encode(sha256(convert_to(definition, 'UTF8')), 'hex'))
 );
 CREATE UNIQUE INDEX blueprint_versions_number_uq ON blueprint_versions (blueprint_id, number);
+
+-- The statuses that a version has had; the one with the highest ordinal is what it is. Each is reached once, if at all.
+CREATE TABLE blueprint_statuses (
+  version_id text NOT NULL,
+  ordinal integer NOT NULL,
+  status text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  set_by text NOT NULL,
+  set_at timestamptz NOT NULL,
+  PRIMARY KEY (version_id, ordinal),
+  CONSTRAINT blueprint_statuses_version_fk FOREIGN KEY (version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_statuses_status_ck CHECK (
+    ordinal = CASE status WHEN 'draft' THEN 0 WHEN 'published' THEN 1 WHEN 'deprecated' THEN 2 WHEN 'archived' THEN 3 ELSE -1 END
+    AND ordinal >= 0)
+);
+
+-- Which version of a blueprint was active from when on. A rollback names the promotion that it takes back.
+CREATE TABLE blueprint_promotions (
+  blueprint_id text NOT NULL,
+  ordinal integer NOT NULL,
+  number integer NOT NULL,
+  kind text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  undoes integer,
+  set_by text NOT NULL,
+  set_at timestamptz NOT NULL,
+  PRIMARY KEY (blueprint_id, ordinal),
+  CONSTRAINT blueprint_promotions_version_fk FOREIGN KEY (blueprint_id, number) REFERENCES blueprint_versions (blueprint_id, number),
+  CONSTRAINT blueprint_promotions_kind_ck CHECK (kind IN ('promote', 'rollback') AND (kind = 'rollback') = (undoes IS NOT NULL))
+);
+CREATE UNIQUE INDEX blueprint_promotions_undoes_uq ON blueprint_promotions (blueprint_id, undoes) WHERE undoes IS NOT NULL;
+
+CREATE FUNCTION refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+  RAISE EXCEPTION 'rows of % are history and never change', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END
+$body$;
+CREATE TRIGGER blueprint_versions_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blueprint_statuses_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_statuses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blueprint_promotions_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_promotions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Prices ------------------------------------------------------------------------------------------------------------
 
@@ -187,6 +232,7 @@ CREATE TABLE workspaces (
   keep_alive boolean NOT NULL DEFAULT false,
   schedule jsonb,
   tags jsonb NOT NULL,
+  parameters jsonb NOT NULL DEFAULT '{}',
 
   desired text NOT NULL,
   wish_reason text NOT NULL DEFAULT 'user',
@@ -801,7 +847,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
   organisation, usage TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses TO :"app";
-GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
+GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
   audit_partitions_ensure(integer, timestamptz) FROM PUBLIC;

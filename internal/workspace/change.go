@@ -102,11 +102,18 @@ func (u *update) name(_ context.Context, p Patch) error {
 	return nil
 }
 
-func (u *update) tags(_ context.Context, p Patch) error {
+func (u *update) tags(ctx context.Context, p Patch) error {
 	if p.Tags == nil || maps.Equal(p.Tags, u.w.Tags) {
 		return nil
 	}
 	if err := checkTags(p.Tags); err != nil {
+		return err
+	}
+	d, err := blueprint.DefinitionOf(ctx, u.tx, u.w.BlueprintVersionID)
+	if err != nil {
+		return err
+	}
+	if err := requireTags(d, p.Tags); err != nil {
 		return err
 	}
 	u.note("tags", u.w.Tags, p.Tags)
