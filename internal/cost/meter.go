@@ -66,8 +66,8 @@ const usageColumns = `
 	id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre,
 	settled_until, settled_micros`
 
-// ofUsage are the same of a usage u beside other tables.
-var ofUsage = "u." + strings.Join(strings.Fields(usageColumns), " u.")
+// ofUsage are the same of a usage t beside other tables.
+var ofUsage = "t." + strings.Join(strings.Fields(usageColumns), " t.")
 
 func (u *usage) payer() budget.Payer {
 	p := budget.Payer{User: u.UserID, Team: u.TeamID}

@@ -397,23 +397,35 @@ func (s *summary) day(ctx context.Context, q postgres.Querier, part stretch, nam
 	return err
 }
 
-// fromParts adds hours or records, by what they are counted under.
+// fromParts adds hours, or records one by one. Those of a person, a team, a project or a WorkSpace have an index, and are
+// hardly more than their hours.
 func (s *summary) fromParts(ctx context.Context, q postgres.Querier, part stretch) error {
-	key, conditions, args := s.under(s.periods, part.from, part.to)
-	table, at, amounts := "cost_hours", "hour", "sum(t.compute_micros)::bigint AS compute, sum(t.storage_micros)::bigint AS storage, sum(t.transfer_micros)::bigint AS transfer"
-	if part.grain == records {
-		table, at = "cost_records", "period_start"
+	table, at, own := "cost_hours", "hour", false
+	amounts := "sum(t.compute_micros)::bigint AS compute, sum(t.storage_micros)::bigint AS storage, sum(t.transfer_micros)::bigint AS transfer"
+	if part.grain == records || s.selective() {
+		table, at, own = "cost_records", "period_start", true
 		amounts = "sum(t.compute_cost_micros)::bigint AS compute, sum(t.storage_cost_micros)::bigint AS storage, sum(t.data_transfer_cost_micros)::bigint AS transfer"
 	}
+	key, from, conditions, args := s.under(table, own, s.periods, part.from, part.to)
 	found, err := postgres.Many[row](ctx, q, `
 		SELECT width_bucket(t.`+at+`, $1::timestamptz[]) AS period, `+key+` AS key, `+amounts+`
-		FROM `+table+` t JOIN cost_attributions a ON a.id = t.attribution_id
+		FROM `+from+`
 		WHERE t.`+at+` >= $2 AND t.`+at+` < $3`+conditions+`
 		GROUP BY 1, 2`, planned(args)...)
 	for _, r := range found {
 		s.count(groupOf(r.Key), r.Period-1, Amount{Compute: r.Compute, Storage: r.Storage, Transfer: r.Transfer})
 	}
 	return err
+}
+
+// selective tells whether the summary is narrowed to something that has few of the records.
+func (s *summary) selective() bool {
+	for name := range s.narrowed() {
+		if slices.Contains([]string{"user", "team", "project", "workspace"}, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func groupOf(key *string) group {
@@ -423,29 +435,45 @@ func groupOf(key *string) group {
 	return group{key: *key}
 }
 
-// under is the key of an attribution a, the conditions that the summary is narrowed by, and all arguments: those before, and
-// what the conditions need. A condition that also stands for "any" would keep a statement from using an index.
-func (s *summary) under(before ...any) (key, conditions string, args []any) {
-	args = before
+// under is how a table t is read: the key that is grouped by, t with its attributions a where they are needed, the conditions
+// that the summary is narrowed by, and all arguments: those before, and what the conditions need. Own tells that t itself
+// says whose it is, and has indexes by that. A condition that also stands for "any" would keep a statement from using them.
+func (s *summary) under(table string, own bool, before ...any) (key, from, conditions string, args []any) {
+	from, args = table+" t", before
 	put := func(v any) string {
 		args = append(args, v)
 		return fmt.Sprintf("$%d", len(args))
 	}
+	attributed := !own
 	column := func(name string) string {
+		c := columns[name]
 		if tag, ok := strings.CutPrefix(name, tagged); ok {
-			return "(a.tags ->> " + put(tag) + "::text)"
+			c = "(a.tags ->> " + put(tag) + "::text)"
 		}
-		return columns[name]
+		switch name {
+		case "total":
+		case "user", "team", "project", "cost_centre", "workspace":
+			if own {
+				c = strings.ReplaceAll(c, "a.", "t.")
+			}
+		default:
+			attributed = true
+		}
+		return c
 	}
 	only := s.narrowed()
 	for _, name := range slices.Sorted(maps.Keys(only)) {
 		c := column(name)
 		if name == "project" && !slices.Contains(only[name], "") {
-			c = "a.project_id" // which has an index
+			c = c[len("coalesce("):strings.Index(c, ",")] // which has an index
 		}
 		conditions += " AND " + c + " = ANY(" + put(only[name]) + ")"
 	}
-	return column(s.GroupBy), conditions, args
+	key = column(s.GroupBy)
+	if attributed {
+		from += " JOIN cost_attributions a ON a.id = t.attribution_id"
+	}
+	return key, from, conditions, args
 }
 
 // open adds what has run and is not settled yet.
@@ -454,15 +482,22 @@ func (s *summary) open(ctx context.Context, q postgres.Querier) error {
 	if s.To.Before(end) {
 		end = s.To
 	}
-	key, conditions, args := s.under(end.Add(time.Hour), s.To)
-	// A usage is due within the hour that it is settled until.
+	key, from, conditions, args := s.under("usage", true, s.To)
+	only := s.narrowed()
+	if only["user"] != nil || only["team"] != nil {
+		conditions += " AND t.closed_at IS NULL"
+	} else {
+		// A usage is due at the latest an hour behind what is settled of it.
+		args = append(args, end.Add(time.Hour))
+		conditions += fmt.Sprintf(" AND t.due_at <= $%d", len(args))
+	}
 	found, err := postgres.Many[struct {
 		Key *string
 		usage
 	}](ctx, q, `
 		SELECT `+key+` AS key, `+ofUsage+`
-		FROM usage u JOIN cost_attributions a ON a.id = u.attribution_id
-		WHERE u.due_at <= $1 AND u.settled_until < $2`+conditions, planned(args)...)
+		FROM `+from+`
+		WHERE t.settled_until < $1`+conditions, planned(args)...)
 	if err != nil {
 		return err
 	}
