@@ -2951,11 +2951,6 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/projects/{id}/deactivate (the `DeactivateProject` operationId).
 	DeactivateProject(ctx context.Context, id string, params *DeactivateProjectParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetBlueprintSchema The JSON Schema of a blueprint's file, for editors
-	//
-	// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-	GetBlueprintSchema(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
-
 	// ListTeams List teams
 	//
 	// Corresponds with GET /api/v1/teams (the `ListTeams` operationId).
@@ -3918,21 +3913,6 @@ func (c *Client) GetProject(ctx context.Context, id string, reqEditors ...Reques
 // Corresponds with POST /api/v1/projects/{id}/deactivate (the `DeactivateProject` operationId).
 func (c *Client) DeactivateProject(ctx context.Context, id string, params *DeactivateProjectParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDeactivateProjectRequest(c.Server, id, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// GetBlueprintSchema The JSON Schema of a blueprint's file, for editors
-//
-// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-func (c *Client) GetBlueprintSchema(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetBlueprintSchemaRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -6425,33 +6405,6 @@ func NewDeactivateProjectRequest(server string, id string, params *DeactivatePro
 	return req, nil
 }
 
-// NewGetBlueprintSchemaRequest constructs an http.Request for the GetBlueprintSchema method
-func NewGetBlueprintSchemaRequest(server string) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/v1/schemas/blueprint.json")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-
-	return req, nil
-}
-
 // NewListTeamsRequest constructs an http.Request for the ListTeams method
 func NewListTeamsRequest(server string, params *ListTeamsParams) (*http.Request, error) {
 	var err error
@@ -8330,13 +8283,6 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/projects/{id}/deactivate (the `DeactivateProject` operationId).
 	DeactivateProjectWithResponse(ctx context.Context, id string, params *DeactivateProjectParams, reqEditors ...RequestEditorFn) (*DeactivateProjectResponse, error)
-
-	// GetBlueprintSchemaWithResponse The JSON Schema of a blueprint's file, for editors
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-	GetBlueprintSchemaWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetBlueprintSchemaResponse, error)
 
 	// ListTeamsWithResponse List teams
 	//
@@ -12017,61 +11963,6 @@ func (r DeactivateProjectResponse) ContentType() string {
 	return ""
 }
 
-// GetBlueprintSchemaResponse200Headers the declared response headers of an HTTP 200 response for GetBlueprintSchema
-type GetBlueprintSchemaResponse200Headers struct {
-	ContentType *string
-}
-
-type GetBlueprintSchemaResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *[]byte
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Problem
-	// Headers200 the parsed response headers for an HTTP 200 response
-	Headers200 *GetBlueprintSchemaResponse200Headers
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r GetBlueprintSchemaResponse) GetJSON200() *[]byte {
-	return r.JSON200
-}
-
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetBlueprintSchemaResponse) GetApplicationproblemJSONDefault() *Problem {
-	return r.ApplicationproblemJSONDefault
-}
-
-// GetBody returns the raw response body bytes
-func (r GetBlueprintSchemaResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r GetBlueprintSchemaResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r GetBlueprintSchemaResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r GetBlueprintSchemaResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
 type ListTeamsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15433,19 +15324,6 @@ func (c *ClientWithResponses) DeactivateProjectWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParseDeactivateProjectResponse(rsp)
-}
-
-// GetBlueprintSchemaWithResponse The JSON Schema of a blueprint's file, for editors
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-func (c *ClientWithResponses) GetBlueprintSchemaWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetBlueprintSchemaResponse, error) {
-	rsp, err := c.GetBlueprintSchema(ctx, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseGetBlueprintSchemaResponse(rsp)
 }
 
 // ListTeamsWithResponse List teams
@@ -19011,52 +18889,6 @@ func ParseDeactivateProjectResponse(rsp *http.Response) (*DeactivateProjectRespo
 				return nil, err
 			}
 			headers.IdempotencyReplayed = &value
-		}
-		response.Headers200 = &headers
-	}
-
-	return response, nil
-}
-
-// ParseGetBlueprintSchemaResponse parses an HTTP response from a GetBlueprintSchemaWithResponse call
-func ParseGetBlueprintSchemaResponse(rsp *http.Response) (*GetBlueprintSchemaResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &GetBlueprintSchemaResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest []byte
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest Problem
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationproblemJSONDefault = &dest
-
-	}
-
-	switch {
-	case rsp.StatusCode == 200:
-		var headers GetBlueprintSchemaResponse200Headers
-		if values := rsp.Header.Values("Content-Type"); len(values) > 0 {
-			var value string
-			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Type", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			}
-			headers.ContentType = &value
 		}
 		response.Headers200 = &headers
 	}
