@@ -425,7 +425,7 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	for l.clock.Now().Before(stopped.Add(29 * day)) {
 		l.pass(day)
 	}
-	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 30, false)
+	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 30, workspace.WhatIf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,6 +452,7 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	if len(foreseen.Deeds) != len(done) {
 		t.Fatalf("foreseen %+v, done %+v", foreseen.Deeds, done)
 	}
+	slices.SortFunc(foreseen.Deeds, func(a, b workspace.SimulatedDeed) int { return a.At.Compare(b.At) })
 	for i, d := range foreseen.Deeds {
 		if late := done[i].At.Sub(d.At); d.Action != done[i].Kind || late < 0 || late > day {
 			t.Errorf("foreseen %s at %v, done %s at %v", d.Action, d.At, done[i].Kind, done[i].At)

@@ -175,20 +175,22 @@ func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, 
 	return out, nil
 }
 
-// RunningSeconds is how long each WorkSpace ran within a span of time, in seconds. What runs still ran up to its end.
-func RunningSeconds(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time) (map[id.WorkSpace]int64, error) {
-	type row struct {
-		WorkspaceID id.WorkSpace
-		Seconds     int64
-	}
-	found, err := postgres.Many[row](ctx, q, `
-		SELECT workspace_id, sum(extract(epoch FROM least(coalesce(closed_at, $3), $3) - greatest(opened_at, $2)))::bigint AS seconds
+// EachRun tells of every stretch that the WorkSpaces ran within a span of time, in the order of each. What runs still ran up
+// to its end.
+func EachRun(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time, each func(ws id.WorkSpace, from, until time.Time)) error {
+	rows, err := q.Query(ctx, `
+		SELECT workspace_id, greatest(opened_at, $2), least(coalesce(closed_at, $3), $3)
 		FROM usage
 		WHERE workspace_id = ANY($1) AND kind = '`+running+`' AND opened_at < $3 AND (closed_at IS NULL OR closed_at > $2)
-		GROUP BY workspace_id`, ids, from, to)
-	all := make(map[id.WorkSpace]int64, len(found))
-	for _, r := range found {
-		all[r.WorkspaceID] = max(0, r.Seconds)
+		ORDER BY workspace_id, opened_at`, ids, from, to)
+	if err != nil {
+		return err
 	}
-	return all, err
+	var ws id.WorkSpace
+	var begun, ended time.Time
+	_, err = pgx.ForEachRow(rows, []any{&ws, &begun, &ended}, func() error {
+		each(ws, begun, ended)
+		return nil
+	})
+	return err
 }
