@@ -253,25 +253,23 @@ func (o *oracle) stale() {
 	}
 }
 
-// used is when Forge must find out that one that is flagged is used again, beginning with a span: a quarter of an hour
-// after it is AVAILABLE, if it still is.
-func (o *oracle) used(first int) {
-	for i := first; i < len(o.spans); i++ {
-		s := o.spans[i]
-		if s.State != "AVAILABLE" {
-			continue
+// used is when Forge must find out that one that is flagged is used again, by a connection that begins with a span: a quarter
+// of an hour after it was AVAILABLE or, if nobody was there by then, when it is STOPPED again.
+func (o *oracle) used(connected int) {
+	began := connected
+	for began > 0 && o.spans[began-1].State == "AVAILABLE" {
+		began--
+	}
+	asked := o.spans[began].From.Add(15 * time.Minute)
+	for _, s := range o.spans[connected:] {
+		if s.State == "AVAILABLE" && s.To.After(asked) && o.spans[connected].From.Before(asked) {
+			o.add(kindUsed, asked)
+			return
 		}
-		at, until := s.From.Add(15*time.Minute), s.To
-		for _, next := range o.spans[i+1:] {
-			if next.State != "AVAILABLE" {
-				break
-			}
-			until = next.To
+		if s.State == "STOPPED" {
+			o.add(kindUsed, s.From)
+			return
 		}
-		if at.Before(until) {
-			o.add(kindUsed, at)
-		}
-		return
 	}
 }
 

@@ -92,8 +92,11 @@ func (f *Fleet) Adopt(ctx context.Context, tx *audit.Tx, s Stranger, ref string)
 		w.ProviderID, w.AcceptedAt, w.Retag, w.Unclear, w.Asked, w.AskedAt, w.NextDueAt = &s.ProviderID, &tx.Now, true, false, "", nil, &tx.Now
 		w.ErrorCode, w.ErrorMessage = "", ""
 		before := w.State
-		w.State, w.StateSince = Pending, tx.Now
+		w.State, w.StateSince, w.AvailableAt = Pending, tx.Now, &tx.Now
 		f.poke(tx)
+		if err := f.owed(ctx, tx, w); err != nil {
+			return nil, err
+		}
 		err := save(ctx, tx, w, before, "adopt", "user", map[string]any{"provider_id": s.ProviderID})
 		if postgres.Violates(err, "workspaces_provider_uq") {
 			return nil, ErrAdopted
@@ -132,7 +135,7 @@ func (f *Fleet) adoptNew(ctx context.Context, tx *audit.Tx, s Stranger, ref stri
 		w.Desired = WantStopped
 	}
 	w.CreatedAt, w.UpdatedAt, w.StateSince, w.NextDueAt, w.AcceptedAt = tx.Now, tx.Now, tx.Now, &tx.Now, &tx.Now
-	w.ProviderID, w.Retag, w.RuleDueAt = &s.ProviderID, true, w.nextRule(tx.Now)
+	w.ProviderID, w.Retag, w.AvailableAt, w.RuleDueAt = &s.ProviderID, true, &tx.Now, w.nextRule(tx.Now)
 	book, err := cost.BookAt(ctx, tx, tx.Now)
 	if err != nil {
 		return nil, err
@@ -147,11 +150,23 @@ func (f *Fleet) adoptNew(ctx context.Context, tx *audit.Tx, s Stranger, ref stri
 	if _, err := f.Budgets.Hold(ctx, tx, w.ID, w.payer(), estimate.FirstFee, estimate.Lease); err != nil {
 		return nil, err
 	}
+	if err := f.owed(ctx, tx, w); err != nil {
+		return nil, err
+	}
 	f.poke(tx)
 	return w, record(ctx, tx, w, "", "adopt", "user", map[string]any{
 		"provider_id": s.ProviderID, "directory_user": s.User, "blueprint_version_id": string(v.ID), "bundle_type": w.BundleType, "running_mode": w.RunningMode,
 		"held_micros": audit.Microdollars(int64(estimate.Hold())),
 	})
+}
+
+// owed begins a WorkSpace's month. It has run before it was ours, so whatever it is seen in is not taken for a failed creation,
+// which would be made anew; its hours begin when it is seen to run.
+func (f *Fleet) owed(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
+	if err := f.Meter.Begin(ctx, tx, w.subject()); err != nil {
+		return err
+	}
+	return f.Meter.Pause(ctx, tx, w.ID)
 }
 
 // MayAdopt refuses those who may not, before anything is looked at.

@@ -294,6 +294,8 @@ func (t times) shown(w *WorkSpace, o *Observation, now time.Time) decision {
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagStuck}
 	case w.Flag == "" && o.Protocol == "PCOIP":
 		return decision{do: note, to: state, reason: w.StateReason, flag: FlagProtocol}
+	case state == Impaired && o.State == "ERROR" && w.Flag == "" && w.Desired == WantAvailable && age >= t.ill:
+		return decision{do: note, to: state, reason: w.StateReason, flag: FlagIll}
 	case state == Impaired && o.State != "ERROR" && (w.Asked == "" || w.Asked == string(modify)) && w.Desired == WantAvailable:
 		return t.treat(w, age, now)
 	}

@@ -241,7 +241,7 @@ func TestDecide(t *testing.T) {
 		{"ill for ten minutes", row(ran, in(Impaired, hour)), seen("UNHEALTHY"), hour + 10*minute, decision{do: note, to: Impaired, reason: "provider", ask: reboot}},
 		{"the same, and a timeout has not shown", row(ran, in(Impaired, hour), sold, asked(modify, hour)), seen("UNHEALTHY", asSold, idlesFor(120)), hour + 10*minute, decision{do: note, to: Impaired, reason: "provider", ask: reboot}},
 		{"ill and wanted to be stopped", row(ran, in(Impaired, hour), want(WantStopped)), seen("UNHEALTHY"), 2 * hour, decision{after: 30 * time.Second}},
-		{"in ERROR, which a reboot does not cure", row(ran, in(Impaired, hour)), seen("ERROR"), 2 * hour, decision{after: 30 * time.Second}},
+		{"in ERROR, which a reboot does not cure", row(ran, in(Impaired, hour)), seen("ERROR"), 2 * hour, decision{do: note, to: Impaired, reason: "requested", flag: FlagIll}},
 		{"ill again within a day", row(ran, in(Impaired, 2*hour), rebootedAt(hour)), seen("UNHEALTHY"), 2*hour + 10*minute, decision{do: note, to: Impaired, reason: "requested", flag: FlagIll}},
 		{"that is told once", row(ran, in(Impaired, 2*hour), rebootedAt(hour), func(w *WorkSpace) { w.Flag = FlagIll }), seen("UNHEALTHY"), 3 * hour, decision{after: 30 * time.Second}},
 		{"the reboot has not helped yet", row(ran, in(Impaired, hour), rebootedAt(hour+minute)), seen("UNHEALTHY"), hour + 15*minute, decision{after: 30 * time.Second}},

@@ -19,9 +19,6 @@ import (
 // The machine is one row, driven by the same functions as in the product, an Amazon that can misbehave, and a clock that
 // moves when the test says so. What the product does in SQL is written out here: mark, rest, and what a refusal clears.
 
-// seed is the time at which every machine begins: a Monday.
-var seed = base
-
 // amazon is what there is behind the provider.
 type amazon struct {
 	state     string // empty: nothing is there
@@ -134,7 +131,7 @@ func (a *amazon) endChange() {
 	a.changing, a.changeTo = "", ""
 }
 
-// seen is one thing that Amazon has shown: o is nil when nothing was there.
+// seenAt is one thing that Amazon has shown: o is nil when nothing was there.
 type seenAt struct {
 	at time.Time
 	o  *Observation
@@ -350,9 +347,8 @@ type machine struct {
 }
 
 func newMachine(w WorkSpace, fail func(string, ...any)) *machine {
-	m := &machine{now: seed, w: w, fail: fail, between: map[moment]func(*machine){}, told: map[Policy]Notice{}}
+	m := &machine{now: base, w: w, fail: fail, between: map[moment]func(*machine){}, told: map[Policy]Notice{}}
 	m.w.RuleDueAt = m.w.nextRule(m.now)
-	m.w.NextDueAt = &m.now
 	m.began.at, m.began.to = m.now, WantAvailable
 	due := m.now
 	m.w.NextDueAt = &due
@@ -389,10 +385,11 @@ func (m *machine) wrongf(format string, args ...any) {
 		m.w.State, m.w.Desired, m.w.WishReason, m.w.Asked, m.w.AskedAt, m.w.Change, m.w.ChangeTo, m.w.ChangeBegunAt, m.w.StoppedAt, m.w.StaleAt, m.amazon)
 }
 
-// legal says which states the row may come to from each. Looks are minutes apart, and one that sees late shows again
-// what was before: of one that has run, any of Amazon's states may come after any other.
+// running are the states of one that has run.
 var running = []State{Available, Starting, Stopping, Stopped, Rebooting, Rebuilding, Restoring, Updating, Impaired, Maintenance, Suspended, Terminating}
 
+// legal tells whether the row may come from one state to another. Looks are minutes apart, and one that sees late shows
+// again what was before: of one that has run, any of Amazon's states may come after any other.
 func legal(w *WorkSpace, from, to State) bool {
 	switch from {
 	case Terminated, Failed:
@@ -633,9 +630,6 @@ func (m *machine) enter(l look, d decision) {
 	before := m.w
 	d.apply(&m.w, l, m.now)
 	if !m.w.State.Ended() && m.w.AvailableAt == nil && (m.w.State.Runs() || m.w.State == Stopped) {
-		m.w.AvailableAt = &m.now
-	}
-	if m.w.AvailableAt == &m.now {
 		at := m.now
 		m.w.AvailableAt = &at
 	}
@@ -728,8 +722,7 @@ func (m *machine) stillIdle(w *WorkSpace) bool {
 		before := m.w
 		m.w.Notices = maps.Clone(m.w.Notices)
 		m.w.spare(c, known, m.now)
-		m.began.at, m.began.to = m.now, WantAvailable
-		m.began.to = ""
+		m.began.at, m.began.to = m.now, ""
 		m.save(before, "spare", "idle")
 	}
 	m.rest(m.w.Version, 0)

@@ -210,7 +210,7 @@ func (w *WorkSpace) mayAsk(op Operation, act action) (already bool, err error) {
 	if w.Asked == string(act) || under == act && !(act == reboot && w.Flag == FlagStuck) {
 		return true, nil
 	}
-	if w.Asked != "" || w.Change != "" {
+	if w.Asked != "" && w.Asked != string(modify) || w.Change != "" { // an idle timeout is asked for again afterwards
 		return false, w.busy(string(op))
 	}
 	return false, nil

@@ -477,13 +477,6 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 			return err
 		}
 		return f.Budgets.RenewOrTell(ctx, tx, w.ID)
-	case w.State == Stopped && w.AvailableAt == nil:
-		// It was there before it was ours: its month is owed, and no hour yet.
-		w.AvailableAt = &tx.Now
-		if err := f.Meter.Begin(ctx, tx, w.subject()); err != nil {
-			return err
-		}
-		return f.Meter.Pause(ctx, tx, w.ID)
 	case !w.State.Runs() && before.Runs():
 		if err := f.Meter.Pause(ctx, tx, w.ID); err != nil {
 			return err

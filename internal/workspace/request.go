@@ -234,13 +234,13 @@ func insert(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
 		INSERT INTO workspaces (id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type,
 		                        operating_system, license, running_mode, region, directory_id, directory_user,
 		                        auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state, state_reason, version, next_due_at,
-		                        created_at, updated_at, state_since, keep_alive, schedule, scheduled_through, rule_due_at, provider_id, accepted_at, retag)
+		                        created_at, updated_at, state_since, keep_alive, schedule, scheduled_through, rule_due_at, provider_id, accepted_at, retag, available_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'requested', $21, $22, $23, $23, $23,
-		        $24, $25, $26, $27, $28, $29, $30)`,
+		        $24, $25, $26, $27, $28, $29, $30, $31)`,
 		w.ID, w.Name, w.UserID, w.TeamID, w.ProjectID, w.CostCentre, w.BlueprintVersionID, w.ServiceType, w.BundleType,
 		w.OperatingSystem, w.License, w.RunningMode, w.Region, w.DirectoryID, w.DirectoryUser,
 		w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, w.Tags, w.Desired, w.State, w.Version, w.NextDueAt, w.CreatedAt,
-		w.KeepAlive, w.Schedule, w.ScheduledThrough, w.RuleDueAt, w.ProviderID, w.AcceptedAt, w.Retag)
+		w.KeepAlive, w.Schedule, w.ScheduledThrough, w.RuleDueAt, w.ProviderID, w.AcceptedAt, w.Retag, w.AvailableAt)
 	if postgres.Violates(err, "workspaces_directory_user_uq") {
 		return ErrExists.Detail("region", w.Region)
 	}

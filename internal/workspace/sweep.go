@@ -36,11 +36,15 @@ type Sweeper struct {
 
 // Round does what is due of up to ruleBatch WorkSpaces, and returns how many it took.
 func (s *Sweeper) Round(ctx context.Context) (int, error) {
-	due, err := s.claim(ctx)
+	pauses, err := ReadPauses(ctx, s.Log.Pool(), s.Clock())
 	if err != nil {
 		return 0, err
 	}
-	pauses, err := ReadPauses(ctx, s.Log.Pool(), s.Clock())
+	stopped, err := s.budgetStops(ctx, pauses)
+	if err != nil {
+		return 0, err
+	}
+	due, err := s.claim(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -51,8 +55,7 @@ func (s *Sweeper) Round(ctx context.Context) (int, error) {
 			s.Slog.WarnContext(ctx, "rules about time", "workspace", w.ID, "error", err) // its lease ends, and it is due again
 		}
 	}
-	stopped, err := s.budgetStops(ctx, pauses)
-	return len(due) + stopped, err
+	return len(due) + stopped, nil
 }
 
 // claim finds what is due by its index, and keeps it from others for the lease, which no index has: so that is all it writes.
@@ -334,6 +337,9 @@ func (s *Sweeper) budgetStops(ctx context.Context, pauses Pauses) (int, error) {
 			}
 			if stop, ok := at[ws]; !ok || stop.After(tx.Now) {
 				return audit.ErrNothing // renewed, or done by another
+			}
+			if slices.ContainsFunc(w.due(pauses, tx.Now), func(d step) bool { return d.do == doTerminate && d.policy == PolicyLifetime }) {
+				return audit.ErrNothing // it ends in this round
 			}
 			if err := s.Fleet.Budgets.Renew(ctx, tx, ws); err == nil { // there is room again
 				tx.Record(audit.Event{Action: "budget.renewed", ResourceType: "workspace", ResourceID: string(ws)})

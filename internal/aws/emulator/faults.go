@@ -127,6 +127,9 @@ func (f *fault) due() bool {
 	return true
 }
 
+// lasting reports whether it strikes whatever matches until it is cleared.
+func (f *fault) lasting() bool { return f.Count == untilClear && f.Nth == 0 && f.Probability == 0 }
+
 func (f *fault) over() bool { return f.Count != untilClear && f.struck >= f.Count }
 
 // subject is one of those a request is about, as far as it says. User is in lower case.

@@ -338,6 +338,15 @@ func losesStatus(t *testing.T, b *bench) {
 	if got := b.statuses(); got[alice] == "" {
 		t.Errorf("used up: %v", got)
 	}
+	both := []string{b.fault(fault{Kind: "status_missing", User: "alice", Count: -1}), b.fault(fault{Kind: "status_missing", User: "bob", Count: -1})}
+	for range 2 {
+		if got := b.statuses(); len(got) > 0 {
+			t.Errorf("both are to be left out: %v", got)
+		}
+	}
+	for _, id := range both {
+		b.call(http.MethodDelete, "/_emu/faults/"+id, nil, http.StatusOK, nil)
+	}
 }
 
 func keepsStatus(t *testing.T, b *bench) {

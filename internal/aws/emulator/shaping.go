@@ -124,21 +124,29 @@ func omit(_ *Emulator, p *answerPage, _ *fault, at int) {
 
 func idOf(item any) string { return text(item, "WorkspaceId") }
 
-// shape lets a fault of the kind strike the page, if one does.
+// shape lets a fault of the kind strike the page, if one does, and with it every one that is there until it is cleared:
+// two that each mean another WorkSpace both strike a page that has both.
 func (e *Emulator) shape(p *answerPage, by shaper) {
-	subjects := e.subjectsOn(p)
-	meant := func(f *fault) int {
-		return slices.IndexFunc(subjects, func(s subject) bool { return f.meets(s) && (f.stale == nil || f.stale[s.workspace] != nil) })
-	}
-	f := e.faults.take(func(f *fault) bool {
-		if f.Kind != by.kind || !f.concerns(p.c.op, p.c.region) {
-			return false
+	struck := map[*fault]bool{}
+	for {
+		subjects := e.subjectsOn(p)
+		meant := func(f *fault) int {
+			return slices.IndexFunc(subjects, func(s subject) bool { return f.meets(s) && (f.stale == nil || f.stale[s.workspace] != nil) })
 		}
-		return (by.paged && f.matches(p.c)) || (!by.paged && meant(f) >= 0)
-	})
-	if f != nil {
+		f := e.faults.take(func(f *fault) bool {
+			if f.Kind != by.kind || !f.concerns(p.c.op, p.c.region) || len(struck) > 0 && (struck[f] || !f.lasting()) {
+				return false
+			}
+			return (by.paged && f.matches(p.c)) || (!by.paged && meant(f) >= 0)
+		})
+		if f == nil {
+			return
+		}
 		by.do(e, p, f, meant(f))
 		p.c.struck = append(p.c.struck, f.mention())
+		if struck[f] = true; by.paged {
+			return
+		}
 	}
 }
 
