@@ -175,22 +175,18 @@ func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, 
 	return out, nil
 }
 
-// EachRun tells of every stretch that the WorkSpaces ran within a span of time, in the order of each. What runs still ran up
-// to its end.
-func EachRun(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time, each func(ws id.WorkSpace, from, until time.Time)) error {
-	rows, err := q.Query(ctx, `
-		SELECT workspace_id, greatest(opened_at, $2), least(coalesce(closed_at, $3), $3)
+// Run is a stretch that a WorkSpace ran, within a span of time.
+type Run struct {
+	WorkspaceID        id.WorkSpace
+	OpenedAt, ClosedAt time.Time
+}
+
+// Runs are the stretches that WorkSpaces ran within a span of time, those of each in their order. What runs still ran up to
+// its end.
+func Runs(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time) ([]Run, error) {
+	return postgres.Many[Run](ctx, q, `
+		SELECT workspace_id, greatest(opened_at, $2) AS opened_at, least(coalesce(closed_at, $3), $3) AS closed_at
 		FROM usage
 		WHERE workspace_id = ANY($1) AND kind = '`+running+`' AND opened_at < $3 AND (closed_at IS NULL OR closed_at > $2)
-		ORDER BY workspace_id, opened_at`, ids, from, to)
-	if err != nil {
-		return err
-	}
-	var ws id.WorkSpace
-	var begun, ended time.Time
-	_, err = pgx.ForEachRow(rows, []any{&ws, &begun, &ended}, func() error {
-		each(ws, begun, ended)
-		return nil
-	})
-	return err
+		ORDER BY workspace_id, usage.opened_at`, ids, from, to)
 }

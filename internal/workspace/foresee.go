@@ -19,7 +19,6 @@ type foreseen struct {
 
 // course is a WorkSpace that goes through the coming days twice at once: as if there were no rules, and with them.
 type course struct {
-	of     *WorkSpace
 	is     WorkSpace // with the rules
 	now    time.Time
 	used   bool // somebody uses it now, by the pattern
@@ -58,27 +57,28 @@ func (t *tab) total(rates price.Rates, now time.Time) money.USD {
 }
 
 // foresee has the rules act on a copy of the row, from one instant until another, by the functions that act on the row
-// itself. Its user follows the pattern. Where several things happen at once, the user is first.
+// itself. Its user follows the pattern. Where several things happen at once, the user is first, then Amazon.
 func (w *WorkSpace) foresee(ctx context.Context, from, until time.Time, p pattern, rates price.Rates, pauses Pauses) (foreseen, error) {
 	if w.Desired == WantTerminated || w.State.Ended() {
 		return foreseen{}, nil
 	}
-	c := &course{of: w, is: *w, now: from, rates: rates, pauses: pauses}
+	c := &course{is: *w, now: from, rates: rates, pauses: pauses}
 	c.is.Notices = maps.Clone(w.Notices)
-	c.begin(p.used)
-	turnAt, on, turns := p.next(from, from)
-	if leaves, ok := c.leaves(); ok && on && leaves.Before(turnAt) {
-		turnAt, on = leaves, false
-	}
+	c.begin(p)
 	month := clock.StartOfNextMonth(from)
-	d, rule := c.next()
+	turnAt, on, turns := p.next(from, from)
 	for n := 0; ; n++ {
 		if n%256 == 0 && ctx.Err() != nil {
 			return foreseen{}, ctx.Err()
 		}
+		timer, runsOut := c.timer()
+		d, rule := c.next()
 		at := month
 		if turns && turnAt.Before(at) {
 			at = turnAt
+		}
+		if runsOut && timer.Before(at) {
+			at = timer
 		}
 		if rule && d.next.at.Before(at) {
 			at = d.next.at
@@ -91,17 +91,17 @@ func (w *WorkSpace) foresee(ctx context.Context, from, until time.Time, p patter
 		case month.Equal(at):
 			c.fee(rates.Fee())
 			month = clock.StartOfNextMonth(month)
-			continue
 		case turns && turnAt.Equal(at):
 			c.turn(on)
 			turnAt, on, turns = p.next(from, at)
+		case runsOut && timer.Equal(at):
+			c.timeOut()
 		default:
 			// What a pause has kept back may have become something else meanwhile.
 			if d, rule = c.next(); rule && !d.next.at.After(at) {
 				c.act(d)
 			}
 		}
-		d, rule = c.next()
 	}
 	c.now = until
 	c.settle()
@@ -109,38 +109,77 @@ func (w *WorkSpace) foresee(ctx context.Context, from, until time.Time, p patter
 	return c.out, nil
 }
 
-// begin brings what is under way to its end: Amazon's transitions are no part of what is foreseen. Somebody who was seen to
-// be gone does not use it.
-func (c *course) begin(used bool) {
+// begin brings what is under way to its end: Amazon's transitions are no part of what is foreseen. Whoever uses it at an hour
+// at which the pattern has nobody use it leaves now, unless they were seen to be gone before.
+func (c *course) begin(p pattern) {
 	w := &c.is
-	switch {
-	case w.stopping(), w.State == Stopping:
-		c.becomes(Stopped)
-	case w.Desired == WantAvailable && (w.State == Pending || w.State == Starting || w.State == Stopped && w.Asked == string(start)):
-		c.becomes(Available)
+	if w.AvailableAt == nil && w.State == Pending {
+		c.fee(price.MonthShare(c.rates.Fee(), c.now))
 	}
+	c.becomes(w.settles())
 	w.Asked, w.AskedAt = "", nil
-	c.used = used && w.State.Runs() && w.Connection != "DISCONNECTED"
 	for _, t := range []*tab{&c.without, &c.with} {
 		t.turn(w.State.Runs(), c.rates, c.now)
 	}
-	if c.of.AvailableAt == nil && c.of.State == Pending {
-		c.fee(price.MonthShare(c.rates.Fee(), c.now))
+	if !w.State.Runs() || w.Connection == "DISCONNECTED" {
+		return
+	}
+	if c.used = p.runsAtFirst(); !c.used {
+		c.left()
 	}
 }
 
-// leaves is when Amazon's timer stops what runs at an hour at which the pattern has nobody use it: its user leaves now, or
-// has left. A timer that is over has failed, and stops nothing.
-func (c *course) leaves() (time.Time, bool) {
+// settles is the state that it comes to when what is under way is done. What ran after it was stopped and left unused is
+// stopped again.
+func (w *WorkSpace) settles() State {
+	rests := Available
+	if w.stopping() || w.StoppedAt != nil {
+		rests = Stopped
+	}
+	switch w.State {
+	case Pending, Starting:
+		if w.Desired == WantAvailable {
+			return Available
+		}
+		return Stopped
+	case Stopping, Stopped:
+		if w.Desired == WantAvailable && w.Asked == string(start) {
+			return Available
+		}
+		return Stopped
+	case Available:
+		if w.stopping() {
+			return Stopped
+		}
+	case Rebooting, Rebuilding, Restoring, Updating, Maintenance, Suspended:
+		return rests
+	case Impaired, Terminating, Terminated, Failed, Conflict:
+	}
+	return w.State
+}
+
+// timer is when Amazon stops what nobody uses. A timer that is over has failed, and stops nothing.
+func (c *course) timer() (time.Time, bool) {
 	timeout := time.Duration(c.is.timeout(c.now)) * time.Minute
-	if timeout == 0 || !c.is.State.Runs() {
+	if c.ended || c.used || timeout == 0 || c.is.State != Available {
 		return time.Time{}, false
 	}
-	if c.used {
-		return c.now.Add(timeout), true
-	}
 	at := c.is.idleSince().Add(timeout)
-	return at, at.After(c.now)
+	return at, !at.Before(c.now)
+}
+
+// timeOut is Amazon's timer. Without the rules it stops what it stops with them, unless only a rule has started that.
+func (c *course) timeOut() {
+	if c.without.runs && c.without.opened.Equal(c.with.opened) {
+		c.without.turn(false, c.rates, c.now)
+	}
+	c.becomes(Stopped)
+}
+
+// left is that its user has gone.
+func (c *course) left() {
+	now := c.now
+	c.is.LastConnectedAt, c.is.Connection = &now, "DISCONNECTED"
 }
 
 func (c *course) fee(amount money.USD) {
@@ -159,20 +198,19 @@ func (c *course) becomes(s State) {
 	c.with.turn(s.Runs(), c.rates, c.now)
 }
 
-// turn is its user, who begins or ceases to use it. When they have ceased, it is Amazon's timer that stops it: nobody has
-// wanted it to be stopped.
+// turn is its user, who begins or ceases to use it. The pattern is of what ran, so when it ceases Amazon's timer has run out:
+// nobody has wanted it to be stopped.
 func (c *course) turn(on bool) {
 	c.used = on
 	c.without.turn(on, c.rates, c.now)
 	w := &c.is
 	switch {
-	case c.ended || c.is.RunningMode == price.AlwaysOn:
+	case c.ended || w.RunningMode == price.AlwaysOn:
 	case on && !w.State.Runs():
 		w.wantStarted("user", c.now)
 		c.becomes(Available)
 	case !on && w.State.Runs():
-		now := c.now
-		w.LastConnectedAt, w.Connection = &now, "DISCONNECTED"
+		c.left()
 		c.becomes(Stopped)
 	}
 }
@@ -216,7 +254,7 @@ func (p Pauses) over(of Policy, do deed, at time.Time) (time.Time, bool) {
 func (c *course) act(next coming) {
 	w, d := &c.is, next.next
 	r := reading{Connection: Connection{State: "DISCONNECTED", CheckedAt: c.now, LastAt: w.LastConnectedAt}, known: true}
-	if c.used {
+	if c.used && w.State.Runs() {
 		r.State = "CONNECTED"
 	}
 	if d.wantsReading() {

@@ -33,7 +33,7 @@ const (
 
 // Assumption is what a simulation takes the users to do; its figures are estimates for that.
 const Assumption = "what ran in the last 28 days runs at the same hours again, week by week; nobody comes back to what did not; " +
-	"Amazon starts and stops at once, prices stay, and no budget stops or refuses anything"
+	"Amazon starts at once and stops what is idle on time, prices stay, and no budget stops or refuses anything"
 
 // WhatIf is what a simulation takes to be otherwise than it is.
 type WhatIf struct {
@@ -140,12 +140,14 @@ func Simulate(ctx context.Context, q postgres.Querier, f Filter, now time.Time, 
 		return Simulation{}, err
 	}
 	sim := newSimulation(now, days)
-	err := sim.read(ctx, q, f, what)
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return Simulation{}, ErrTooLarge
+	if err := sim.read(ctx, q, f, what); err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = ErrTooLarge
+		}
+		return Simulation{}, err
 	}
 	sim.finish()
-	return *sim, err
+	return *sim, nil
 }
 
 func newSimulation(now time.Time, days int) *Simulation {
@@ -177,25 +179,22 @@ func (s *Simulation) read(ctx context.Context, q postgres.Querier, f Filter, wha
 		for i := range page {
 			ids[i] = page[i].ID
 		}
-		ran := map[id.WorkSpace][]stretch{}
-		err = cost.EachRun(ctx, q, ids, s.From.Add(-patternTime), s.From, func(ws id.WorkSpace, from, until time.Time) {
-			ran[ws] = append(ran[ws], stretch{from, until})
-		})
+		runs, err := cost.Runs(ctx, q, ids, s.From.Add(-patternTime), s.From)
 		if err != nil {
 			return err
 		}
+		ran := map[id.WorkSpace][]stretch{}
+		for _, r := range runs {
+			ran[r.WorkspaceID] = append(ran[r.WorkspaceID], stretch{r.OpenedAt, r.ClosedAt})
+		}
 		for i := range page {
 			w := &page[i]
-			what.apply(w, s.From)
-			rates, err := book.RatesOf(w.spec())
-			if errors.Is(err, price.ErrUnknown) {
-				s.Unpriced++
-				rates, err = price.Rates{}, nil
-			}
+			rates, err := s.ratesOf(book, w)
 			if err != nil {
 				return err
 			}
-			out, err := w.foresee(ctx, s.From, s.To, patternOf(ran[w.ID], w.CreatedAt, s.From), rates, pauses)
+			what.apply(w, s.From)
+			out, err := w.foresee(ctx, s.From, s.To, patternOf(w.used(ran[w.ID]), w.CreatedAt, s.From), rates, pauses)
 			if err != nil {
 				return err
 			}
@@ -206,6 +205,16 @@ func (s *Simulation) read(ctx context.Context, q postgres.Querier, f Filter, wha
 		}
 		f.After = string(page[len(page)-1].ID)
 	}
+}
+
+// ratesOf are a WorkSpace's prices: none for one that the book does not know.
+func (s *Simulation) ratesOf(book *price.Book, w *WorkSpace) (price.Rates, error) {
+	rates, err := book.RatesOf(w.spec())
+	if errors.Is(err, price.ErrUnknown) {
+		s.Unpriced++
+		return price.Rates{}, nil
+	}
+	return rates, err
 }
 
 // add counts what would be done to one WorkSpace.
@@ -259,69 +268,5 @@ func (s *Simulation) cut() {
 	})
 	if len(s.Deeds) > mostDeeds {
 		s.Deeds, s.Truncated = s.Deeds[:mostDeeds:mostDeeds], true
-	}
-}
-
-const (
-	week = 7 * 24 * time.Hour
-	// patternTime is how much of the past is taken for the pattern of the future, at most: whole weeks, so that its days are
-	// the same ones.
-	patternTime = 4 * week
-)
-
-// stretch is a time during which a WorkSpace ran.
-type stretch struct{ from, until time.Time }
-
-// pattern is when somebody uses a WorkSpace: what it did in some weeks, again and again.
-type pattern struct {
-	used  bool
-	turns []turn        // in their order within every
-	every time.Duration // whole weeks
-}
-
-// turn is when, after the beginning of its weeks, use begins or ends.
-type turn struct {
-	after time.Duration
-	on    bool
-}
-
-// patternOf makes a pattern of what has run lately, in its order. What is younger than four weeks has fewer.
-func patternOf(ran []stretch, created, now time.Time) pattern {
-	p := pattern{used: len(ran) > 0, every: patternTime}
-	for p.every > week && !created.Before(now.Add(week-p.every)) {
-		p.every -= week
-	}
-	begin := now.Add(-p.every)
-	for _, r := range ran {
-		from := later(r.from, begin).Sub(begin)
-		if r.until.Sub(begin) <= from {
-			continue
-		}
-		if last := len(p.turns) - 1; last >= 0 && p.turns[last].after >= from {
-			p.turns = p.turns[:last] // it ran on: only what it cost was changed
-		} else {
-			p.turns = append(p.turns, turn{from, true})
-		}
-		p.turns = append(p.turns, turn{r.until.Sub(begin), false})
-	}
-	// What runs at the end of the weeks and at their beginning runs on from one to the other.
-	if last := len(p.turns) - 1; last > 0 && p.turns[last].after == p.every && p.turns[0].after == 0 {
-		p.turns = p.turns[1:last]
-	}
-	return p
-}
-
-// next is the first turn strictly after an instant, for a pattern that begins again and again from another on.
-func (p pattern) next(begin, after time.Time) (time.Time, bool, bool) {
-	if len(p.turns) == 0 {
-		return time.Time{}, false, false
-	}
-	for round := after.Sub(begin) / p.every; ; round++ {
-		weeks := begin.Add(round * p.every)
-		for _, t := range p.turns {
-			if at := weeks.Add(t.after); at.After(after) {
-				return at, t.on, true
-			}
-		}
 	}
 }
