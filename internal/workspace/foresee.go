@@ -37,23 +37,32 @@ type tab struct {
 	paid   money.USD // fees, and what has run and stopped
 	runs   bool
 	opened time.Time // since when it runs
+	stops  time.Time // when Amazon's timer stops it; zero: it does not
 }
 
 func (t *tab) turn(runs bool, rates price.Rates, now time.Time) {
-	if t.runs && !runs {
-		t.paid = t.total(rates, now)
+	if t.runs && (!runs || t.until(now).Before(now)) {
+		t.paid, t.runs = t.total(rates, now), false
 	}
 	if runs && !t.runs {
 		t.opened = now
 	}
-	t.runs = runs
+	t.runs, t.stops = runs, time.Time{}
+}
+
+// until is up to when it has run.
+func (t *tab) until(now time.Time) time.Time {
+	if t.stops.IsZero() || t.stops.After(now) {
+		return now
+	}
+	return t.stops
 }
 
 func (t *tab) total(rates price.Rates, now time.Time) money.USD {
 	if !t.runs || rates.Hour == nil {
 		return t.paid
 	}
-	return t.paid + price.Running(rates.Rule, rates.Hour.Amount, t.opened, now)
+	return t.paid + price.Running(rates.Rule, rates.Hour.Amount, t.opened, t.until(now))
 }
 
 // foresee has the rules act on a copy of the row, from one instant until another, by the functions that act on the row
@@ -95,7 +104,7 @@ func (w *WorkSpace) foresee(ctx context.Context, from, until time.Time, p patter
 			c.turn(on)
 			turnAt, on, turns = p.next(from, at)
 		case runsOut && timer.Equal(at):
-			c.timeOut()
+			c.becomes(Stopped)
 		default:
 			// What a pause has kept back may have become something else meanwhile.
 			if d, rule = c.next(); rule && !d.next.at.After(at) {
@@ -121,11 +130,12 @@ func (c *course) begin(p pattern) {
 	for _, t := range []*tab{&c.without, &c.with} {
 		t.turn(w.State.Runs(), c.rates, c.now)
 	}
-	if !w.State.Runs() || w.Connection == "DISCONNECTED" {
-		return
-	}
-	if c.used = p.runsAtFirst(); !c.used {
+	gone := !w.State.Runs() || w.Connection == "DISCONNECTED"
+	if c.used = p.runsAtFirst() && !gone; !c.used && !gone {
 		c.left()
+	}
+	if timer, ok := c.timer(); ok {
+		c.without.stops = timer
 	}
 }
 
@@ -166,14 +176,6 @@ func (c *course) timer() (time.Time, bool) {
 	}
 	at := c.is.idleSince().Add(timeout)
 	return at, !at.Before(c.now)
-}
-
-// timeOut is Amazon's timer. Without the rules it stops what it stops with them, unless only a rule has started that.
-func (c *course) timeOut() {
-	if c.without.runs && c.without.opened.Equal(c.with.opened) {
-		c.without.turn(false, c.rates, c.now)
-	}
-	c.becomes(Stopped)
 }
 
 // left is that its user has gone.

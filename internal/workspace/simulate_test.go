@@ -60,7 +60,7 @@ func TestForesee(t *testing.T) {
 		without, with money.USD // in dollars
 		saved         map[Policy]money.USD
 	}{
-		{name: "nobody uses it: it is stopped", w: runs(), days: 2, p: nobody, rates: hourlyRates, want: []string{"idle stop 1h15m0s"}, without: 48, with: 2, saved: map[Policy]money.USD{PolicyIdle: 46}},
+		{name: "nobody uses it: Amazon's timer stops it", w: runs(), days: 2, p: nobody, rates: hourlyRates, without: 1, with: 1},
 		{name: "ALWAYS_ON is exempt, and pays its month", w: runs(alwaysOn), days: 9, p: nobody, rates: monthlyRates, without: 35, with: 35},
 		{
 			name: "a lifetime ends within the month", w: runs(alwaysOn, lives(7)), days: 10, p: nobody, rates: monthlyRates,
@@ -82,10 +82,8 @@ func TestForesee(t *testing.T) {
 			without: 12, with: 4, saved: map[Policy]money.USD{PolicySchedule: 8},
 		},
 		{
-			name: "a start costs, and the idle timer ends it", w: runs(old, stoppedFor(-14*hour), follows(t, 0, "start 10:00 MON")), days: 2, p: nobody, rates: hourlyRates,
-			want: []string{"schedule start 1h0m0s", "idle stop 2h15m0s"}, with: 2,
-			// Until the stop it has cost two hours, and none is saved behind it.
-			saved: map[Policy]money.USD{PolicySchedule: -2},
+			name: "a start costs, and Amazon's timer ends it", w: runs(old, stoppedFor(-14*hour), follows(t, 0, "start 10:00 MON")), days: 2, p: nobody, rates: hourlyRates,
+			want: []string{"schedule start 1h0m0s"}, with: 1, saved: map[Policy]money.USD{PolicySchedule: -1},
 		},
 		{
 			name: "it runs at an hour when nobody uses it: its user leaves", w: runs(old), days: 1, p: usedDaily(12, 3*hour), rates: hourlyRates, without: 4, with: 4,
@@ -99,7 +97,7 @@ func TestForesee(t *testing.T) {
 			pauses: Pauses{{Target: AllStops, Reason: "x", Until: &until}}, want: []string{"idle stop 5h0m0s"}, without: 24, with: 5, saved: map[Policy]money.USD{PolicyIdle: 19},
 		},
 		{
-			name: "the same, paused for good", w: runs(old, disconnectedSince(-8*hour)), days: 1, p: nobody, rates: hourlyRates, pauses: Pauses{{Target: AllStops, Reason: "x"}}, without: 24, with: 24,
+			name: "the same, paused for good", w: runs(old, func(w *WorkSpace) { w.StateSince = at(-9 * hour) }, disconnectedSince(-8*hour)), days: 1, p: nobody, rates: hourlyRates, pauses: Pauses{{Target: AllStops, Reason: "x"}}, without: 24, with: 24,
 		},
 		{
 			name: "an end that was paused: the last notice, and an hour", w: runs(old, stoppedFor(-day), lives(100)), days: 1, p: nobody, rates: hourlyRates,
@@ -108,9 +106,16 @@ func TestForesee(t *testing.T) {
 		{name: "one that is being stopped", w: runs(old, want(WantStopped), in(Stopping, -minute)), days: 1, p: nobody, rates: hourlyRates},
 		{name: "one that is being made pays its first month", w: row(func(w *WorkSpace) { w.RunningMode = price.AlwaysOn }), days: 1, p: nobody, rates: price.Rates{Month: price.Price{Amount: 30 * 24 * money.Dollar}}, without: 183, with: 183},
 		{name: "to be ended already", w: runs(old, lives(1), want(WantTerminated)), days: 40, p: nobody, rates: hourlyRates},
-		{name: "without a price", w: runs(), days: 2, p: nobody, want: []string{"idle stop 1h15m0s"}},
+		{name: "without a price", w: runs(func(w *WorkSpace) { w.StateSince = at(-9 * hour) }, disconnectedSince(-8*hour)), days: 2, p: nobody, want: []string{"idle stop 0s"}},
+		{name: "an extension holds", w: runs(old, extendedUntil(4*hour)), days: 1, p: nobody, rates: hourlyRates, without: 4, with: 4},
 		{
-			name: "an extension holds", w: runs(old, extendedUntil(4*hour)), days: 1, p: nobody, rates: hourlyRates, want: []string{"idle stop 4h0m0s"}, without: 24, with: 4, saved: map[Policy]money.USD{PolicyIdle: 20},
+			name: "it runs for days, and its user comes back the day after each stop", w: runs(old, follows(t, 0, "stop 15:00 DAILY")), days: 3,
+			p: patternOf([]stretch{{base.Add(-patternTime), base}}, base.Add(-100*day), base), rates: hourlyRates,
+			want: []string{
+				"schedule notice 5h45m0s", "schedule stop 6h0m0s", "schedule notice 29h45m0s", "schedule stop 30h0m0s",
+				"schedule notice 53h45m0s", "schedule stop 54h0m0s",
+			},
+			without: 72, with: 18, saved: map[Policy]money.USD{PolicySchedule: 54},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,9 +160,9 @@ func TestAPatternRepeatsWhatRan(t *testing.T) {
 		{"it is a week old", []stretch{{ago(6 * day), ago(6*day - hour)}}, ago(7 * day), 0, []string{"24h0m0s on", "25h0m0s off", "192h0m0s on", "193h0m0s off"}},
 		{"it is a bit older", []stretch{{ago(6 * day), ago(6*day - hour)}}, ago(7*day + hour), 0, []string{"192h0m0s on", "193h0m0s off", "528h0m0s on", "529h0m0s off"}},
 		{"it is younger", []stretch{{ago(2 * hour), ago(hour)}}, ago(3 * hour), 0, []string{"166h0m0s on", "167h0m0s off", "334h0m0s on", "335h0m0s off"}},
-		{"its size was changed meanwhile", []stretch{{ago(6 * day), ago(5 * day)}, {ago(5 * day), ago(4 * day)}}, ago(7 * day), 0, []string{"24h0m0s on", "72h0m0s off", "192h0m0s on", "240h0m0s off"}},
-		{"it runs on", []stretch{{ago(7 * day), ago(6 * day)}, {ago(day), base}}, ago(7 * day), 0, []string{"24h0m0s off", "144h0m0s on", "192h0m0s off", "312h0m0s on"}},
-		{"it has always run", []stretch{{ago(7 * day), base}}, ago(7 * day), 0, nil},
+		{"its size was changed meanwhile", []stretch{{ago(6 * day), ago(5 * day)}, {ago(5 * day), ago(4 * day)}}, ago(7 * day), 0, []string{"24h0m0s on", "48h0m0s on", "72h0m0s off", "192h0m0s on"}},
+		{"it runs on", []stretch{{ago(7 * day), ago(6 * day)}, {ago(day), base}}, ago(7 * day), 0, []string{"24h0m0s off", "144h0m0s on", "168h0m0s on", "192h0m0s off"}},
+		{"it has always run", []stretch{{ago(7 * day), base}}, ago(7 * day), 0, []string{"24h0m0s on", "48h0m0s on", "72h0m0s on", "96h0m0s on"}},
 		{"it ran for no time at all", []stretch{{ago(day), ago(day)}}, ago(90 * day), 0, nil},
 		{"asked in the middle", []stretch{{ago(7 * day), ago(7*day - hour)}}, ago(7 * day), 200 * day, []string{"4872h0m0s on", "4873h0m0s off", "5040h0m0s on", "5041h0m0s off"}},
 	} {
@@ -179,6 +184,54 @@ func TestAPatternRepeatsWhatRan(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+func TestMaintenanceIsNoUse(t *testing.T) {
+	ran := []stretch{{at(-20 * day), at(-20*day + time.Hour)}, {at(-10 * day), at(-10*day + 2*time.Hour)}}
+	for _, c := range []struct {
+		name string
+		w    *WorkSpace
+		want int
+	}{
+		{"it runs", runs(old), 2},
+		{"it was stopped after both", runs(old, stoppedFor(-9*day)), 2},
+		{"it was stopped between them, and maintained", runs(old, stoppedFor(-20*day+time.Hour)), 1},
+		{"it was stopped before, and is maintained", runs(old, stoppedFor(-25*day), in(Maintenance, -day)), 0},
+	} {
+		if got := c.w.used(slices.Clone(ran)); len(got) != c.want {
+			t.Errorf("%s: used in %v", c.name, got)
+		}
+	}
+}
+
+func TestWhatIsUnderWaySettles(t *testing.T) {
+	asked := func(a action) func(*WorkSpace) { return func(w *WorkSpace) { w.Asked = string(a) } }
+	for _, c := range []struct {
+		w    *WorkSpace
+		want State
+	}{
+		{row(), Available},
+		{row(want(WantStopped)), Stopped},
+		{runs(), Available},
+		{runs(want(WantStopped)), Available}, // somebody has logged in
+		{runs(want(WantStopped), asked(stop)), Stopped},
+		{runs(in(Starting, 0)), Available},
+		{runs(in(Stopping, 0)), Stopped}, // by Amazon's timer
+		{runs(in(Stopping, 0), asked(start)), Available},
+		{runs(stoppedFor(0)), Stopped},
+		{runs(stoppedFor(0), want(WantAvailable), asked(start)), Available},
+		{runs(in(Rebooting, 0)), Available},
+		{runs(in(Rebuilding, 0), want(WantStopped), asked(stop)), Stopped},
+		{runs(in(Suspended, 0)), Available},
+		{runs(stoppedFor(-day), in(Maintenance, 0)), Stopped},
+		{runs(in(Maintenance, 0)), Available},
+		{runs(in(Impaired, 0)), Impaired},
+		{runs(in(Conflict, 0)), Conflict},
+	} {
+		if got := c.w.settles(); got != c.want {
+			t.Errorf("%s, wanted %s, asked to %q: it settles as %s", c.w.State, c.w.Desired, c.w.Asked, got)
+		}
 	}
 }
 
@@ -286,7 +339,9 @@ func TestWhatIsForeseenAddsUp(t *testing.T) {
 				t.Errorf("%s %s is paused at %s", d.Policy, d.Action, d.At)
 			}
 			if d.Action == string(doTerminate) {
-				notice := func(o SimulatedDeed) bool { return o.Policy == d.Policy && o.Action == string(doNotice) && !o.At.After(d.At.Add(-lastNotice)) }
+				notice := func(o SimulatedDeed) bool {
+					return o.Policy == d.Policy && o.Action == string(doNotice) && !o.At.After(d.At.Add(-lastNotice))
+				}
 				if i != len(all.deeds)-1 || !slices.ContainsFunc(all.deeds, notice) {
 					t.Errorf("it ends without a notice, or something happens after its end: %v", strings.Join(all.lines(), ", "))
 				}
