@@ -425,7 +425,8 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	for l.clock.Now().Before(stopped.Add(29 * day)) {
 		l.pass(day)
 	}
-	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 30, workspace.WhatIf{})
+	// A month begins after its end in so many days, whatever today is: its fee is saved.
+	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 45, workspace.WhatIf{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -458,8 +459,9 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 			t.Errorf("foreseen %s at %v, done %s at %v", d.Action, d.At, done[i].Kind, done[i].At)
 		}
 	}
-	if saved := foreseen.EstimatedWithout - foreseen.EstimatedWith; saved <= 0 || foreseen.Policies[1].Terminations != 1 || foreseen.Policies[1].EstimatedSaving != saved {
-		t.Errorf("would save %s: %+v", saved, foreseen.Policies)
+	if saved := foreseen.EstimatedWithout - foreseen.EstimatedWith; saved <= 0 || foreseen.Policies[1].Terminations != 1 || foreseen.Policies[1].EstimatedSaving != saved ||
+		len(foreseen.Teams) != 1 || foreseen.Teams[0].Terminations != 1 || foreseen.Teams[0].EstimatedSaving != saved {
+		t.Errorf("would save %s: %+v, %+v", saved, foreseen.Policies, foreseen.Teams)
 	}
 }
 

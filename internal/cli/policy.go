@@ -60,16 +60,18 @@ With --if-max-lifetime-days or --if-schedule it shows what that would do if all 
 		if s.format != "table" {
 			return s.emit(r.Body, deedsTable(sim))
 		}
-		if err := s.emit(r.Body, policyCountTable(sim)); err != nil {
-			return err
-		}
+		tables := []*table{policyCountTable(sim)}
 		if len(sim.Teams) > 1 {
-			if err := s.emit(r.Body, teamCountTable(sim)); err != nil {
-				return err
-			}
+			tables = append(tables, teamCountTable(sim))
 		}
 		if len(sim.Deeds) > 0 {
-			if err := s.emit(r.Body, deedsTable(sim)); err != nil {
+			tables = append(tables, deedsTable(sim))
+		}
+		for _, t := range tables {
+			if err := s.emit(r.Body, t); err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(s.Out); err != nil {
 				return err
 			}
 		}
@@ -84,7 +86,7 @@ func policyCountTable(sim client.Simulation) *table {
 	for _, c := range sim.Policies {
 		t.row(words(c.Policy), count(c.Notices), count(c.Flags), count(c.Stops), count(c.Starts), count(c.Terminations), dollars(c.EstimatedSaving))
 	}
-	t.foot = fmt.Sprintf("%d WorkSpaces, %s to %s.\n", sim.Workspaces, sim.From.UTC().Format("2006-01-02"), sim.To.UTC().Format("2006-01-02"))
+	t.foot = fmt.Sprintf("%d WorkSpaces, %s to %s.", sim.Workspaces, sim.From.UTC().Format("2006-01-02"), sim.To.UTC().Format("2006-01-02"))
 	return t
 }
 
@@ -97,7 +99,6 @@ func teamCountTable(sim client.Simulation) *table {
 		}
 		t.row(words(name), count(c.Workspaces), count(c.Stops), count(c.Starts), count(c.Terminations), dollars(c.EstimatedWithout), dollars(c.EstimatedSaving))
 	}
-	t.foot = " "
 	return t
 }
 
