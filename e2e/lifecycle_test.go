@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
@@ -429,6 +430,11 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 45, workspace.WhatIf{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := workspace.Simulate(late, l.forge.Pool, workspace.Filter{}, l.clock.Now(), 45, workspace.WhatIf{}); !errors.Is(err, workspace.ErrTooLarge) {
+		t.Errorf("a simulation that takes too long: %v", err)
 	}
 	w := l.until("it is flagged", day/4, func(w client.Workspace) bool { return w.StaleAt != nil })
 	if u := *w.Upcoming; u[0].Policy != "stale" || u[0].At == nil || !u[0].At.Equal(w.StaleAt.Add(7*day)) {
