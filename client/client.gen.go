@@ -1568,7 +1568,7 @@ type PolicyName string
 
 // PolicyCount defines model for PolicyCount.
 type PolicyCount struct {
-	// EstimatedSaving By its terminations; by the assumption
+	// EstimatedSaving Negative where its starts cost more than its stops save
 	EstimatedSaving Money  `json:"estimated_saving"`
 	Flags           int64  `json:"flags"`
 	Notices         int64  `json:"notices"`
@@ -1696,6 +1696,7 @@ type SimulatedDeed struct {
 	Policy      string              `json:"policy"`
 	TeamId      string              `json:"team_id"`
 	UserId      string              `json:"user_id"`
+	Why         string              `json:"why"`
 	WorkspaceId string              `json:"workspace_id"`
 }
 
@@ -1704,22 +1705,31 @@ type SimulatedDeedAction string
 
 // Simulation defines model for Simulation.
 type Simulation struct {
-	// Assumption What users are taken to do; the money is an estimate for that
+	// Assumption What users are taken to do
 	Assumption string `json:"assumption"`
 
-	// Deeds The soonest thousand
-	Deeds           []SimulatedDeed `json:"deeds"`
-	EstimatedSaving Money           `json:"estimated_saving"`
-	EstimatedWith   Money           `json:"estimated_with"`
+	// Deeds A thousand at the most: terminations first, the soonest first
+	Deeds []SimulatedDeed `json:"deeds"`
+
+	// Estimate Always true: the money is what the assumption comes to
+	Estimate        bool  `json:"estimate"`
+	EstimatedSaving Money `json:"estimated_saving"`
+	EstimatedWith   Money `json:"estimated_with"`
 
 	// EstimatedWithout What the days would cost if the policies did nothing
 	EstimatedWithout Money         `json:"estimated_without"`
 	From             time.Time     `json:"from"`
 	Policies         []PolicyCount `json:"policies"`
-	To               time.Time     `json:"to"`
+
+	// Teams Those that would save most first
+	Teams []TeamCount `json:"teams"`
+	To    time.Time   `json:"to"`
 
 	// Truncated There are more deeds; the counts have all
 	Truncated bool `json:"truncated"`
+
+	// Unpriced Those that the price book has no price for: they cost nothing here
+	Unpriced int64 `json:"unpriced"`
 
 	// Workspaces How many were gone through
 	Workspaces int64 `json:"workspaces"`
@@ -1772,6 +1782,21 @@ type Team struct {
 	DeactivatedAt *time.Time `json:"deactivated_at,omitempty"`
 	Id            string     `json:"id"`
 	Name          string     `json:"name"`
+}
+
+// TeamCount defines model for TeamCount.
+type TeamCount struct {
+	EstimatedSaving  Money   `json:"estimated_saving"`
+	EstimatedWith    Money   `json:"estimated_with"`
+	EstimatedWithout Money   `json:"estimated_without"`
+	Flags            int64   `json:"flags"`
+	Name             *string `json:"name,omitempty"`
+	Notices          int64   `json:"notices"`
+	Starts           int64   `json:"starts"`
+	Stops            int64   `json:"stops"`
+	TeamId           string  `json:"team_id"`
+	Terminations     int64   `json:"terminations"`
+	Workspaces       int64   `json:"workspaces"`
 }
 
 // TeamCreate defines model for TeamCreate.
@@ -2315,6 +2340,15 @@ type SimulatePoliciesParams struct {
 
 	// IgnorePauses As if nothing were paused
 	IgnorePauses *bool `form:"ignore_pauses,omitempty" json:"ignore_pauses,omitempty"`
+
+	// IfMaxLifetimeDays As if no WorkSpace had a longer lifetime; 0 is as it is
+	IfMaxLifetimeDays *int64 `form:"if_max_lifetime_days,omitempty" json:"if_max_lifetime_days,omitempty"`
+
+	// IfSchedule As if every AUTO_STOP WorkSpace had this schedule: entries like "stop 19:00 WEEKDAYS", with semicolons between them
+	IfSchedule *string `form:"if_schedule,omitempty" json:"if_schedule,omitempty"`
+
+	// Timezone Of if_schedule: an IANA name such as Europe/Berlin
+	Timezone *string `form:"timezone,omitempty" json:"timezone,omitempty"`
 }
 
 // PausePolicyParamsName defines parameters for PausePolicy.
@@ -6097,6 +6131,42 @@ func NewSimulatePoliciesRequest(server string, params *SimulatePoliciesParams) (
 		if params.IgnorePauses != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "ignore_pauses", *params.IgnorePauses, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IfMaxLifetimeDays != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "if_max_lifetime_days", *params.IfMaxLifetimeDays, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IfSchedule != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "if_schedule", *params.IfSchedule, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timezone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "timezone", *params.Timezone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
