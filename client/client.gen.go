@@ -1568,7 +1568,7 @@ type PolicyName string
 
 // PolicyCount defines model for PolicyCount.
 type PolicyCount struct {
-	// EstimatedSaving By its terminations; by the assumption
+	// EstimatedSaving Negative where its starts cost more than its stops save
 	EstimatedSaving Money  `json:"estimated_saving"`
 	Flags           int64  `json:"flags"`
 	Notices         int64  `json:"notices"`
@@ -1696,6 +1696,7 @@ type SimulatedDeed struct {
 	Policy      string              `json:"policy"`
 	TeamId      string              `json:"team_id"`
 	UserId      string              `json:"user_id"`
+	Why         string              `json:"why"`
 	WorkspaceId string              `json:"workspace_id"`
 }
 
@@ -1704,22 +1705,31 @@ type SimulatedDeedAction string
 
 // Simulation defines model for Simulation.
 type Simulation struct {
-	// Assumption What users are taken to do; the money is an estimate for that
+	// Assumption What users are taken to do
 	Assumption string `json:"assumption"`
 
-	// Deeds The soonest thousand
-	Deeds           []SimulatedDeed `json:"deeds"`
-	EstimatedSaving Money           `json:"estimated_saving"`
-	EstimatedWith   Money           `json:"estimated_with"`
+	// Deeds A thousand at the most: terminations first, the soonest first
+	Deeds []SimulatedDeed `json:"deeds"`
+
+	// Estimate Always true: the money is what the assumption comes to
+	Estimate        bool  `json:"estimate"`
+	EstimatedSaving Money `json:"estimated_saving"`
+	EstimatedWith   Money `json:"estimated_with"`
 
 	// EstimatedWithout What the days would cost if the policies did nothing
 	EstimatedWithout Money         `json:"estimated_without"`
 	From             time.Time     `json:"from"`
 	Policies         []PolicyCount `json:"policies"`
-	To               time.Time     `json:"to"`
+
+	// Teams Those that would save most first
+	Teams []TeamCount `json:"teams"`
+	To    time.Time   `json:"to"`
 
 	// Truncated There are more deeds; the counts have all
 	Truncated bool `json:"truncated"`
+
+	// Unpriced Those that the price book has no price for: they cost nothing here
+	Unpriced int64 `json:"unpriced"`
 
 	// Workspaces How many were gone through
 	Workspaces int64 `json:"workspaces"`
@@ -1772,6 +1782,21 @@ type Team struct {
 	DeactivatedAt *time.Time `json:"deactivated_at,omitempty"`
 	Id            string     `json:"id"`
 	Name          string     `json:"name"`
+}
+
+// TeamCount defines model for TeamCount.
+type TeamCount struct {
+	EstimatedSaving  Money   `json:"estimated_saving"`
+	EstimatedWith    Money   `json:"estimated_with"`
+	EstimatedWithout Money   `json:"estimated_without"`
+	Flags            int64   `json:"flags"`
+	Name             *string `json:"name,omitempty"`
+	Notices          int64   `json:"notices"`
+	Starts           int64   `json:"starts"`
+	Stops            int64   `json:"stops"`
+	TeamId           string  `json:"team_id"`
+	Terminations     int64   `json:"terminations"`
+	Workspaces       int64   `json:"workspaces"`
 }
 
 // TeamCreate defines model for TeamCreate.
@@ -2315,6 +2340,15 @@ type SimulatePoliciesParams struct {
 
 	// IgnorePauses As if nothing were paused
 	IgnorePauses *bool `form:"ignore_pauses,omitempty" json:"ignore_pauses,omitempty"`
+
+	// IfMaxLifetimeDays As if no WorkSpace had a longer lifetime; 0 is as it is
+	IfMaxLifetimeDays *int64 `form:"if_max_lifetime_days,omitempty" json:"if_max_lifetime_days,omitempty"`
+
+	// IfSchedule As if every AUTO_STOP WorkSpace had this schedule: entries like "stop 19:00 WEEKDAYS", with semicolons between them
+	IfSchedule *string `form:"if_schedule,omitempty" json:"if_schedule,omitempty"`
+
+	// Timezone Of if_schedule: an IANA name such as Europe/Berlin
+	Timezone *string `form:"timezone,omitempty" json:"timezone,omitempty"`
 }
 
 // PausePolicyParamsName defines parameters for PausePolicy.
@@ -2950,11 +2984,6 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/projects/{id}/deactivate (the `DeactivateProject` operationId).
 	DeactivateProject(ctx context.Context, id string, params *DeactivateProjectParams, reqEditors ...RequestEditorFn) (*http.Response, error)
-
-	// GetBlueprintSchema The JSON Schema of a blueprint's file, for editors
-	//
-	// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-	GetBlueprintSchema(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTeams List teams
 	//
@@ -3918,21 +3947,6 @@ func (c *Client) GetProject(ctx context.Context, id string, reqEditors ...Reques
 // Corresponds with POST /api/v1/projects/{id}/deactivate (the `DeactivateProject` operationId).
 func (c *Client) DeactivateProject(ctx context.Context, id string, params *DeactivateProjectParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDeactivateProjectRequest(c.Server, id, params)
-	if err != nil {
-		return nil, err
-	}
-	req = req.WithContext(ctx)
-	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
-		return nil, err
-	}
-	return c.Client.Do(req)
-}
-
-// GetBlueprintSchema The JSON Schema of a blueprint's file, for editors
-//
-// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-func (c *Client) GetBlueprintSchema(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetBlueprintSchemaRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -6126,6 +6140,42 @@ func NewSimulatePoliciesRequest(server string, params *SimulatePoliciesParams) (
 
 		}
 
+		if params.IfMaxLifetimeDays != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "if_max_lifetime_days", *params.IfMaxLifetimeDays, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IfSchedule != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "if_schedule", *params.IfSchedule, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timezone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "timezone", *params.Timezone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -6420,33 +6470,6 @@ func NewDeactivateProjectRequest(server string, id string, params *DeactivatePro
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
-	}
-
-	return req, nil
-}
-
-// NewGetBlueprintSchemaRequest constructs an http.Request for the GetBlueprintSchema method
-func NewGetBlueprintSchemaRequest(server string) (*http.Request, error) {
-	var err error
-
-	serverURL, err := url.Parse(server)
-	if err != nil {
-		return nil, err
-	}
-
-	operationPath := fmt.Sprintf("/api/v1/schemas/blueprint.json")
-	if operationPath[0] == '/' {
-		operationPath = "." + operationPath
-	}
-
-	queryURL, err := serverURL.Parse(operationPath)
-	if err != nil {
-		return nil, err
-	}
-
-	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
-	if err != nil {
-		return nil, err
 	}
 
 	return req, nil
@@ -8330,13 +8353,6 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/projects/{id}/deactivate (the `DeactivateProject` operationId).
 	DeactivateProjectWithResponse(ctx context.Context, id string, params *DeactivateProjectParams, reqEditors ...RequestEditorFn) (*DeactivateProjectResponse, error)
-
-	// GetBlueprintSchemaWithResponse The JSON Schema of a blueprint's file, for editors
-	//
-	// Returns a wrapper object for the known response body format(s).
-	//
-	// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-	GetBlueprintSchemaWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetBlueprintSchemaResponse, error)
 
 	// ListTeamsWithResponse List teams
 	//
@@ -12017,61 +12033,6 @@ func (r DeactivateProjectResponse) ContentType() string {
 	return ""
 }
 
-// GetBlueprintSchemaResponse200Headers the declared response headers of an HTTP 200 response for GetBlueprintSchema
-type GetBlueprintSchemaResponse200Headers struct {
-	ContentType *string
-}
-
-type GetBlueprintSchemaResponse struct {
-	Body         []byte
-	HTTPResponse *http.Response
-	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *[]byte
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Problem
-	// Headers200 the parsed response headers for an HTTP 200 response
-	Headers200 *GetBlueprintSchemaResponse200Headers
-}
-
-// GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r GetBlueprintSchemaResponse) GetJSON200() *[]byte {
-	return r.JSON200
-}
-
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetBlueprintSchemaResponse) GetApplicationproblemJSONDefault() *Problem {
-	return r.ApplicationproblemJSONDefault
-}
-
-// GetBody returns the raw response body bytes
-func (r GetBlueprintSchemaResponse) GetBody() []byte {
-	return r.Body
-}
-
-// Status returns HTTPResponse.Status
-func (r GetBlueprintSchemaResponse) Status() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Status
-	}
-	return http.StatusText(0)
-}
-
-// StatusCode returns HTTPResponse.StatusCode
-func (r GetBlueprintSchemaResponse) StatusCode() int {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.StatusCode
-	}
-	return 0
-}
-
-// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
-func (r GetBlueprintSchemaResponse) ContentType() string {
-	if r.HTTPResponse != nil {
-		return r.HTTPResponse.Header.Get("Content-Type")
-	}
-	return ""
-}
-
 type ListTeamsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15433,19 +15394,6 @@ func (c *ClientWithResponses) DeactivateProjectWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParseDeactivateProjectResponse(rsp)
-}
-
-// GetBlueprintSchemaWithResponse The JSON Schema of a blueprint's file, for editors
-//
-// Returns a wrapper object for the known response body format(s).
-//
-// Corresponds with GET /api/v1/schemas/blueprint.json (the `GetBlueprintSchema` operationId).
-func (c *ClientWithResponses) GetBlueprintSchemaWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetBlueprintSchemaResponse, error) {
-	rsp, err := c.GetBlueprintSchema(ctx, reqEditors...)
-	if err != nil {
-		return nil, err
-	}
-	return ParseGetBlueprintSchemaResponse(rsp)
 }
 
 // ListTeamsWithResponse List teams
@@ -19011,52 +18959,6 @@ func ParseDeactivateProjectResponse(rsp *http.Response) (*DeactivateProjectRespo
 				return nil, err
 			}
 			headers.IdempotencyReplayed = &value
-		}
-		response.Headers200 = &headers
-	}
-
-	return response, nil
-}
-
-// ParseGetBlueprintSchemaResponse parses an HTTP response from a GetBlueprintSchemaWithResponse call
-func ParseGetBlueprintSchemaResponse(rsp *http.Response) (*GetBlueprintSchemaResponse, error) {
-	bodyBytes, err := io.ReadAll(rsp.Body)
-	defer func() { _ = rsp.Body.Close() }()
-	if err != nil {
-		return nil, err
-	}
-
-	response := &GetBlueprintSchemaResponse{
-		Body:         bodyBytes,
-		HTTPResponse: rsp,
-	}
-
-	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest []byte
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.JSON200 = &dest
-
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
-		var dest Problem
-		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
-			return nil, err
-		}
-		response.ApplicationproblemJSONDefault = &dest
-
-	}
-
-	switch {
-	case rsp.StatusCode == 200:
-		var headers GetBlueprintSchemaResponse200Headers
-		if values := rsp.Header.Values("Content-Type"); len(values) > 0 {
-			var value string
-			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Type", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			}
-			headers.ContentType = &value
 		}
 		response.Headers200 = &headers
 	}

@@ -332,8 +332,18 @@ func (f *filler) blueprints(ctx context.Context) error {
 	})); err != nil {
 		return err
 	}
-	return f.copyRows(ctx, "blueprint_versions", []string{"id", "blueprint_id", "number", "definition", "digest", "created_by", "created_at"}, each(len(f.versions), func(i int) []any {
+	if err := f.copyRows(ctx, "blueprint_versions", []string{"id", "blueprint_id", "number", "definition", "digest", "created_by", "created_at"}, each(len(f.versions), func(i int) []any {
 		return []any{f.versions[i].id, f.versions[i/4*4].name, i%4 + 1, definition, hex.EncodeToString(digest[:]), "bench", Begin}
+	})); err != nil {
+		return err
+	}
+	if err := f.copyRows(ctx, "blueprint_statuses", []string{"version_id", "ordinal", "status", "set_by", "set_at"}, each(2*len(f.versions), func(i int) []any {
+		return []any{f.versions[i/2].id, i % 2, []string{"draft", "published"}[i%2], "bench", Begin}
+	})); err != nil {
+		return err
+	}
+	return f.copyRows(ctx, "blueprint_promotions", []string{"blueprint_id", "ordinal", "number", "kind", "set_by", "set_at"}, each(len(f.versions), func(i int) []any {
+		return []any{f.versions[i/4*4].name, i%4 + 1, i%4 + 1, "promote", "bench", Begin}
 	}))
 }
 

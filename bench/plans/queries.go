@@ -421,17 +421,27 @@ func (a *asker) blueprints() {
 	team := value[id.Team](a, busiestTeam)
 	engineer := actor.Actor{Type: actor.TypeUser, User: "usr_bench", Role: actor.Engineer, Team: team}
 	version := value[id.BlueprintVersion](a, `SELECT min(id) FROM blueprint_versions`)
-	all := value[int64](a, `SELECT count(*) FROM blueprints`) + value[int64](a, `SELECT count(*) FROM teams`)
+	all := value[int64](a, `SELECT count(*) FROM blueprints`) + value[int64](a, `SELECT count(*) FROM teams`) + page // each with its latest version
 	a.ask("blueprints: a team's and the public", all, by("blueprint_versions_number_uq"), func() error {
 		_, err := blueprint.List(a.ctx, a.Pool, engineer, "", page)
 		return err
 	})
 	name := value[string](a, `SELECT name FROM blueprints WHERE team_id IS NULL ORDER BY id LIMIT 1`)
-	a.ask("blueprints: what a reference means", all, by("blueprint_versions_number_uq"), func() error {
+	a.ask("blueprints: what a reference means", all, by("blueprint_versions_number_uq", "blueprint_statuses_pkey"), func() error {
 		_, _, err := blueprint.Resolve(a.ctx, a.Pool, engineer, name)
 		return err
 	})
-	a.ask("blueprints: how a version is written", all+value[int64](a, `SELECT count(*) FROM blueprint_versions`), nil, func() error {
+	all += value[int64](a, `SELECT count(*) FROM blueprint_versions`)
+	one := value[id.Blueprint](a, `SELECT id FROM blueprints ORDER BY id LIMIT 1`)
+	a.ask("blueprints: all versions of one", all, by("blueprint_versions_number_uq", "blueprint_statuses_pkey"), func() error {
+		_, err := blueprint.Versions(a.ctx, a.Pool, one, 0, page)
+		return err
+	})
+	a.ask("blueprints: the history of one", all, by("blueprint_versions_number_uq", "blueprint_promotions_pkey"), func() error {
+		_, err := blueprint.History(a.ctx, a.Pool, one, page)
+		return err
+	})
+	a.ask("blueprints: how a version is written", all, nil, func() error {
 		_, err := blueprint.Refs(a.ctx, a.Pool, []id.BlueprintVersion{version})
 		return err
 	})

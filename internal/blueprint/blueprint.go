@@ -42,10 +42,11 @@ var (
 	nameRule = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 )
 
-// Definition is what a version says, and Image where its root volume comes from.
 type (
+	// Definition is what a version says.
 	Definition = spec.Definition
-	Image      = spec.Image
+	// Image is where its root volume comes from.
+	Image = spec.Image
 )
 
 // Blueprint is a name with its versions; a public one has no team.
@@ -178,18 +179,22 @@ const columns = `
 	coalesce((SELECT max(number) FROM blueprint_versions v WHERE v.blueprint_id = b.id), 0) AS latest_version, b.created_at, b.updated_at
 FROM blueprints b LEFT JOIN teams t ON t.id = b.team_id`
 
-// visible narrows to what the actor may launch from: the own team's and public ones, or all for an admin.
-func visible(a actor.Actor) (all bool, team id.Team) {
-	return policy.ReachOf(a, policy.BlueprintRead) == policy.Any, a.Team
+// visible narrows to what the actor may see: public ones and the own team's, all for an admin, none for a stranger.
+func visible(a actor.Actor) (public, all bool, team id.Team) {
+	reach := policy.ReachOf(a, policy.BlueprintRead)
+	if reach < policy.Team {
+		return false, false, ""
+	}
+	return true, reach == policy.Any, a.Team
 }
 
 // List lists, by id, what the actor may see (Requirement 2.5).
 func List(ctx context.Context, q postgres.Querier, a actor.Actor, after string, limit int) ([]Blueprint, error) {
-	all, team := visible(a)
+	public, all, team := visible(a)
 	return postgres.Many[Blueprint](ctx, q, `SELECT`+columns+`
-		WHERE ($1 OR b.team_id IS NULL OR b.team_id = $2) AND b.id > $3
+		WHERE ($1 OR b.team_id = $2 OR b.team_id IS NULL AND $5) AND b.id > $3
 		ORDER BY b.id
-		LIMIT $4`, all, team, after, limit)
+		LIMIT $4`, all, team, after, limit, public)
 }
 
 // Find finds a blueprint by id, "team/name" or "name": the own team's, then a public one.
@@ -198,12 +203,12 @@ func Find(ctx context.Context, q postgres.Querier, a actor.Actor, ref string) (B
 	if !qualified {
 		teamName, bare = "", ref
 	}
-	all, team := visible(a)
+	public, all, team := visible(a)
 	b, err := postgres.One[Blueprint](ctx, q, `SELECT`+columns+`
 		WHERE (b.id = $1 OR b.name = $2 AND CASE WHEN $3 = '' THEN b.team_id IS NULL OR b.team_id = $5 ELSE t.name = $3 END)
-		  AND ($4 OR b.team_id IS NULL OR b.team_id = $5)
+		  AND ($4 OR b.team_id = $5 OR b.team_id IS NULL AND $6)
 		ORDER BY b.team_id NULLS LAST
-		LIMIT 1`, ref, bare, teamName, all, team)
+		LIMIT 1`, ref, bare, teamName, all, team, public)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound.Sayf("there is no blueprint %q for your team", ref)
 	}

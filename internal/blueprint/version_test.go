@@ -134,7 +134,9 @@ func TestAnySequenceOfOperationsKeepsVersionsAndHistory(t *testing.T) {
 		next++
 		name := fmt.Sprintf("p%d", next)
 		var b blueprint.Blueprint
-		run := func(fn func(ctx context.Context, tx *audit.Tx) error) error { return r.as(context.Background(), lead, fn) }
+		run := func(fn func(ctx context.Context, tx *audit.Tx) error) error {
+			return r.as(context.Background(), lead, fn)
+		}
 		if err := run(func(ctx context.Context, tx *audit.Tx) (err error) {
 			b, err = blueprint.CreateNamed(ctx, tx, "backend/"+name, blueprint.About{})
 			return err

@@ -508,7 +508,7 @@ func (s *session) gitSource(paths []string) client.BlueprintSource {
 		dir = filepath.Dir(dir)
 	}
 	git := func(args ...string) (string, bool) {
-		c := exec.CommandContext(s.ctx, "git", append([]string{"-C", dir}, args...)...)
+		c := exec.CommandContext(s.ctx, "git", append([]string{"-C", dir}, args...)...) //nolint:gosec // the user's own files
 		c.Env = append(os.Environ(), "GIT_OPTIONAL_LOCKS=0")
 		out, err := c.Output()
 		return strings.TrimSpace(string(out)), err == nil

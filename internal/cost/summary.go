@@ -574,20 +574,38 @@ func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, 
 	return out, nil
 }
 
+// Run is a stretch that a WorkSpace ran, within a span of time.
+type Run struct {
+	WorkspaceID        id.WorkSpace
+	OpenedAt, ClosedAt time.Time
+}
+
+// Runs are the stretches that WorkSpaces ran within a span of time, those of each in their order. What runs still ran up to
+// its end.
+func Runs(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time) ([]Run, error) {
+	return postgres.Many[Run](ctx, q, `
+		SELECT workspace_id, greatest(opened_at, $2) AS opened_at, least(coalesce(closed_at, $3), $3) AS closed_at
+		FROM usage
+		WHERE workspace_id = ANY($1) AND kind = '`+running+`' AND opened_at < $3 AND (closed_at IS NULL OR closed_at > $2)
+		ORDER BY workspace_id, usage.opened_at`, ids, from, to)
+}
+
 // RunningSeconds is how long each WorkSpace ran within a span of time, in seconds. What runs still ran up to its end.
 func RunningSeconds(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time) (map[id.WorkSpace]int64, error) {
-	type row struct {
-		WorkspaceID id.WorkSpace
-		Seconds     int64
-	}
-	found, err := postgres.Many[row](ctx, q, `
-		SELECT workspace_id, sum(extract(epoch FROM least(coalesce(closed_at, $3), $3) - greatest(opened_at, $2)))::bigint AS seconds
+	rows, err := q.Query(ctx, `
+		SELECT workspace_id, sum(extract(epoch FROM least(coalesce(closed_at, $3), $3) - greatest(opened_at, $2)))::bigint
 		FROM usage
 		WHERE workspace_id = ANY($1) AND kind = '`+running+`' AND opened_at < $3 AND (closed_at IS NULL OR closed_at > $2)
 		GROUP BY workspace_id`, ids, from, to)
-	all := make(map[id.WorkSpace]int64, len(found))
-	for _, r := range found {
-		all[r.WorkspaceID] = max(0, r.Seconds)
+	if err != nil {
+		return nil, err
 	}
+	all := make(map[id.WorkSpace]int64, len(ids))
+	var ws id.WorkSpace
+	var seconds int64
+	_, err = pgx.ForEachRow(rows, []any{&ws, &seconds}, func() error {
+		all[ws] = seconds
+		return nil
+	})
 	return all, err
 }

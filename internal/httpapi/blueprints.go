@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/robco-forge/forge/api"
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
@@ -49,19 +47,6 @@ func (s *Server) blueprintRoutes() {
 				return s.advanceBlueprint(ctx, in, "blueprint."+step.name, step.to)
 			})
 	}
-	huma.Register(s.api, huma.Operation{
-		OperationID: "get-blueprint-schema", Method: http.MethodGet, Path: "/api/v1/schemas/blueprint.json", Summary: "The JSON Schema of a blueprint's file, for editors",
-		Tags: []string{tag}, Security: []map[string][]string{},
-	}, func(context.Context, *struct{}) (*struct {
-		ContentType string `header:"Content-Type"`
-		Body        []byte
-	}, error,
-	) {
-		return &struct {
-			ContentType string `header:"Content-Type"`
-			Body        []byte
-		}{"application/schema+json", spec.Schema()}, nil
-	})
 }
 
 // BlueprintPath is the address of a blueprint.
@@ -391,10 +376,10 @@ func (s *Server) pushBlueprints(ctx context.Context, in *struct {
 ) (*Answer[api.BlueprintPushResult], error) {
 	b := in.Body
 	push := blueprint.Push{Files: filesOf(b.Files), Publish: b.Publish, Promote: b.Promote, Reason: b.Reason, Source: sourceOf(b.Source)}
-	apply := func(tx *audit.Tx) (api.BlueprintPushResult, string, error) {
+	apply := func(tx *audit.Tx) (api.BlueprintPushResult, error) {
 		done, err := push.Apply(ctx, tx)
 		if err != nil {
-			return api.BlueprintPushResult{}, "", err
+			return api.BlueprintPushResult{}, err
 		}
 		changed := false
 		for _, p := range done {
@@ -403,14 +388,17 @@ func (s *Server) pushBlueprints(ctx context.Context, in *struct {
 		if !changed {
 			tx.Record(audit.Event{Action: "blueprint.push", ResourceType: "blueprint", Details: map[string]any{"already": true, "files": len(done)}})
 		}
-		return api.BlueprintPushResult{Items: mapped(done, pushedView), DryRun: in.DryRun}, "", nil
+		return api.BlueprintPushResult{Items: mapped(done, pushedView), DryRun: in.DryRun}, nil
 	}
 	if !in.DryRun {
-		return once(ctx, s, in.Once, audit.Intent{Action: "blueprint.push", ResourceType: "blueprint"}, b, all, apply)
+		return once(ctx, s, in.Once, audit.Intent{Action: "blueprint.push", ResourceType: "blueprint"}, b, all, func(tx *audit.Tx) (api.BlueprintPushResult, string, error) {
+			done, err := apply(tx)
+			return done, "", err
+		})
 	}
 	out := &Answer[api.BlueprintPushResult]{}
 	err := s.audit.Rehearse(ctx, func(tx *audit.Tx) (err error) {
-		out.Body, _, err = apply(tx)
+		out.Body, err = apply(tx)
 		return err
 	})
 	return out, err
@@ -528,4 +516,3 @@ func planView(b blueprint.Blueprint, number int, p workspace.FleetPlan) api.Flee
 		EstimatedBefore: usd(p.EstimatedBefore), EstimatedAfter: usd(p.EstimatedAfter), EstimatedDifference: usd(p.EstimatedAfter - p.EstimatedBefore),
 	}
 }
-

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
@@ -221,14 +223,17 @@ type FleetMember struct {
 	Role actor.Role
 }
 
-// fleetOf reads the live WorkSpaces of a blueprint, by id.
+// fleetOf reads the live WorkSpaces of a blueprint, by id: what following is decided by, and nothing else.
 func fleetOf(ctx context.Context, q postgres.Querier, b id.Blueprint) ([]FleetMember, error) {
-	return postgres.Many[FleetMember](ctx, q, `
-		SELECT f.*, u.role
-		FROM (SELECT`+columns+`
-			FROM workspaces
-			WHERE terminated_at IS NULL
-			  AND blueprint_version_id = ANY(ARRAY(SELECT v.id FROM blueprint_versions v WHERE v.blueprint_id = $1))) f
-		JOIN users u ON u.id = f.user_id
-		ORDER BY f.id`, b)
+	rows, err := q.Query(ctx, `
+		SELECT w.id, w.name, w.user_id, w.team_id, w.project_id, w.blueprint_version_id, w.bundle_type, w.operating_system, w.license, w.running_mode,
+		       w.region, w.root_gib, w.user_gib, w.auto_stop_timeout_minutes, w.extended_minutes, w.max_lifetime_days, w.schedule, w.tags, w.parameters, u.role
+		FROM workspaces w JOIN users u ON u.id = w.user_id
+		WHERE w.terminated_at IS NULL
+		  AND w.blueprint_version_id = ANY(ARRAY(SELECT v.id FROM blueprint_versions v WHERE v.blueprint_id = $1))
+		ORDER BY w.id`, b)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByNameLax[FleetMember])
 }

@@ -149,7 +149,7 @@ func decode(text []byte) (*yaml.Node, *Problem) {
 	}
 	if err != nil {
 		p := &Problem{Message: "this is not YAML: " + place.ReplaceAllString(err.Error(), "")}
-		if m := place.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
+		if m := place.FindStringSubmatch(err.Error()); len(m) > 1 && m[1] != "" {
 			p.Line, _ = strconv.Atoi(m[1])
 			p.Column = 1
 		}

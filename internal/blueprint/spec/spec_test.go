@@ -199,14 +199,14 @@ func TestParametersAreCompletedAndChecked(t *testing.T) {
 		t.Error(diff)
 	}
 	for given, want := range map[string]string{
-		``:                                "the parameter repository must be given: text with a length of at most 20 that matches [a-z]+",
-		`repository=UP`:                   "the parameter repository must be text with a length of at most 20 that matches [a-z]+",
-		`repository=x,cores=9`:            "the parameter cores must be a whole number from 1 to 8",
-		`repository=x,cores=01`:           "the parameter cores must be a whole number from 1 to 8",
-		`repository=x,debug=yes`:          "the parameter debug must be true or false",
-		`repository=x,shell=fish`:         "the parameter shell must be one of bash, zsh",
-		`repository=x,color=red`:          `there is no parameter "color"; there are: repository, cores, debug, shell`,
-		"repository=x\x00":                "the parameter repository must be text without control characters",
+		``:                                 "the parameter repository must be given: text with a length of at most 20 that matches [a-z]+",
+		`repository=UP`:                    "the parameter repository must be text with a length of at most 20 that matches [a-z]+",
+		`repository=x,cores=9`:             "the parameter cores must be a whole number from 1 to 8",
+		`repository=x,cores=01`:            "the parameter cores must be a whole number from 1 to 8",
+		`repository=x,debug=yes`:           "the parameter debug must be true or false",
+		`repository=x,shell=fish`:          "the parameter shell must be one of bash, zsh",
+		`repository=x,color=red`:           `there is no parameter "color"; there are: repository, cores, debug, shell`,
+		"repository=x\x00":                 "the parameter repository must be text without control characters",
 		`repository=aaaaaaaaaaaaaaaaaaaaa`: "the parameter repository must be text with a length of at most 20 that matches [a-z]+",
 	} {
 		values := map[string]string{}
