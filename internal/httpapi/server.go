@@ -118,6 +118,7 @@ func (s *Server) routes() {
 	s.tokenRoutes()
 	s.blueprintRoutes()
 	s.moneyRoutes()
+	s.costRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
 }
