@@ -89,7 +89,7 @@ func (u *usage) total(t time.Time) money.USD {
 // the month, with that for its volumes, and for AUTO_STOP the running time, from when it is not paid for already. Meters
 // that are open stay as they are.
 func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
-	return posted(ctx, tx, func(p *posting) error { return m.begin(ctx, p, s) })
+	return m.posted(ctx, tx, func(p *posting) error { return m.begin(ctx, p, s) })
 }
 
 func (m *Meter) begin(ctx context.Context, tx *posting, s Subject) error {
@@ -172,9 +172,7 @@ func (m *Meter) sell(ctx context.Context, tx *posting, s Subject, r price.Rates,
 
 // post records a fee until the end of its month.
 func (m *Meter) post(ctx context.Context, tx *posting, u *usage, until time.Time, amount money.USD) error {
-	if err := m.record(ctx, tx, u, until, amount); err != nil {
-		return err
-	}
+	tx.record(u, until, amount)
 	return m.save(ctx, tx, u)
 }
 
@@ -211,7 +209,7 @@ func (m *Meter) Pause(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error 
 	if err != nil {
 		return err
 	}
-	return posted(ctx, tx, func(p *posting) error { return m.close(ctx, p, &u, tx.Now) })
+	return m.posted(ctx, tx, func(p *posting) error { return m.close(ctx, p, &u, tx.Now) })
 }
 
 // End closes every meter of a WorkSpace that is gone, at the instant it was last known to be there. What was settled and
@@ -221,7 +219,7 @@ func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, last tim
 	if err != nil {
 		return err
 	}
-	return posted(ctx, tx, func(p *posting) error {
+	return m.posted(ctx, tx, func(p *posting) error {
 		for i := range past {
 			if past[i].ClosedAt != nil {
 				continue
@@ -241,18 +239,12 @@ func (m *Meter) close(ctx context.Context, tx *posting, u *usage, end time.Time)
 		if end.Before(u.SettledUntil) {
 			end = u.SettledUntil
 		}
-		if err := m.slices(ctx, tx, u, end); err != nil {
-			return err
-		}
+		tx.slices(u, end)
 		if end.After(u.SettledUntil) {
-			if err := m.slice(ctx, tx, u, end); err != nil {
-				return err
-			}
+			tx.slice(u, end)
 		}
 	} else {
-		if err := m.fees(ctx, tx, u, end); err != nil {
-			return err
-		}
+		tx.fees(u, end)
 		if end.Before(u.OpenedAt) { // what is settled may go to the month's end
 			end = u.OpenedAt
 		}
@@ -263,45 +255,33 @@ func (m *Meter) close(ctx context.Context, tx *posting, u *usage, end time.Time)
 
 // settle brings one open usage up to now.
 func (m *Meter) settle(ctx context.Context, tx *posting, u *usage, now time.Time) error {
-	step := m.fees
 	if u.Kind == running {
-		step = m.slices
-	}
-	if err := step(ctx, tx, u, now); err != nil {
-		return err
+		tx.slices(u, now)
+	} else {
+		tx.fees(u, now)
 	}
 	return m.save(ctx, tx, u)
 }
 
 // fees posts the fees of the months that have begun by now: one that ends in a month owes its fee, whoever settles first.
-func (m *Meter) fees(ctx context.Context, tx *posting, u *usage, now time.Time) error {
+func (p *posting) fees(u *usage, now time.Time) {
 	for !u.SettledUntil.After(now) {
 		// Whole: the first month posts when the fee is sold, and every later one begins on its first.
-		amount := price.MonthShare(u.RateMicros, u.SettledUntil)
-		if err := m.record(ctx, tx, u, clock.StartOfNextMonth(u.SettledUntil), amount); err != nil {
-			return err
-		}
+		p.record(u, clock.StartOfNextMonth(u.SettledUntil), price.MonthShare(u.RateMicros, u.SettledUntil))
 	}
-	return nil
 }
 
 // slices settles the whole hours up to now; months begin on an hour, so no slice crosses one.
-func (m *Meter) slices(ctx context.Context, tx *posting, u *usage, now time.Time) error {
+func (p *posting) slices(u *usage, now time.Time) {
 	for end := nextHour(u.SettledUntil); !end.After(now); end = nextHour(end) {
-		if err := m.slice(ctx, tx, u, end); err != nil {
-			return err
-		}
+		p.slice(u, end)
 	}
-	return nil
 }
 
-func (m *Meter) slice(ctx context.Context, tx *posting, u *usage, end time.Time) error {
-	return m.record(ctx, tx, u, end, u.total(end)-u.SettledMicros)
-}
+func (p *posting) slice(u *usage, end time.Time) { p.record(u, end, u.total(end)-u.SettledMicros) }
 
-// record settles a usage until the end: it charges the amount now and has it written down at the end of the change, in this
-// order, because a budget whose month the charge opens begins with the records that are there.
-func (m *Meter) record(ctx context.Context, tx *posting, u *usage, end time.Time, amount money.USD) error {
+// record settles a usage until the end.
+func (p *posting) record(u *usage, end time.Time, amount money.USD) {
 	part, reason := budget.Fixed, "monthly fee"
 	switch u.Kind {
 	case running:
@@ -309,27 +289,24 @@ func (m *Meter) record(ctx context.Context, tx *posting, u *usage, end time.Time
 	case storage:
 		reason = "monthly fee for volumes"
 	}
-	if err := m.write(ctx, tx, u, "", u.SettledUntil, end, amount, part, reason); err != nil {
-		return err
-	}
+	p.write(u, "", u.SettledUntil, end, amount, part, reason)
 	u.SettledUntil = end
-	return nil
 }
 
-// write charges an amount for a span of one month, and records it. It corrects the record named, if any.
-func (m *Meter) write(ctx context.Context, tx *posting, u *usage, corrects id.CostRecord, from, until time.Time, amount money.USD, part budget.Part, reason string) error {
-	if err := m.Budgets.Charge(ctx, tx.Tx, u.WorkspaceID, u.payer(), part, clock.StartOfMonth(from), amount, reason); err != nil {
-		return err
+// write has an amount charged and recorded for a span of one month. It corrects the record named, if any.
+func (p *posting) write(u *usage, corrects id.CostRecord, from, until time.Time, amount money.USD, part budget.Part, reason string) {
+	c := charge{u.WorkspaceID, u.payer(), part, clock.StartOfMonth(from), reason, amount}
+	if last := len(p.charges) - 1; last >= 0 && p.charges[last].like(c) {
+		p.charges[last].amount += amount
+	} else {
+		p.charges = append(p.charges, c)
 	}
-	forCompute, forStorage := amount, money.USD(0)
+	r := record{id: id.New[id.CostRecord](), usage: u.ID, from: from, until: until, compute: amount, corrects: corrects}
 	if u.Kind == storage {
-		forCompute, forStorage = 0, amount
+		r.compute, r.storage = 0, amount
 	}
-	tx.records = append(tx.records, record{
-		id: id.New[id.CostRecord](), usage: u.ID, from: from, until: until, compute: forCompute, storage: forStorage, corrects: corrects,
-	})
+	p.records = append(p.records, r)
 	u.SettledMicros += amount
-	return nil
 }
 
 // Settle settles up to limit usages that are due, renews the leases of those that run on, and returns how many it
@@ -353,19 +330,25 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 		return 0, err
 	}
 	var sum money.USD
-	if err := posted(ctx, tx, func(p *posting) error {
+	if err := m.posted(ctx, tx, func(p *posting) error {
 		for i := range due {
 			u := &due[i]
 			before := u.SettledMicros
 			if err := m.settle(ctx, p, u, tx.Now); err != nil {
 				return err
 			}
-			if u.Kind == running {
-				if err := m.Budgets.RenewOrTell(ctx, tx, u.WorkspaceID); err != nil {
-					return err
-				}
-			}
 			sum += u.SettledMicros - before
+		}
+		if err := p.charge(ctx); err != nil {
+			return err
+		}
+		for i := range due {
+			if due[i].Kind != running {
+				continue
+			}
+			if err := m.Budgets.RenewOrTell(ctx, tx, due[i].WorkspaceID); err != nil {
+				return err
+			}
 		}
 		return nil
 	}); err != nil {
@@ -414,7 +397,7 @@ func (m *Meter) Relabel(ctx context.Context, tx *audit.Tx, s Subject) error {
 	if err != nil {
 		return err
 	}
-	return posted(ctx, tx, func(p *posting) error {
+	return m.posted(ctx, tx, func(p *posting) error {
 		for i := range past {
 			u := &past[i].usage
 			if u.ClosedAt != nil {

@@ -9,15 +9,34 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/postgres"
 )
 
-// posting is a change that writes records. They are written at its end, all at once and with their sums.
+// posting is a change that writes records. They are charged and written at its end, all at once and with their sums.
 type posting struct {
 	*audit.Tx
+	budgets *budget.Book
+	charges []charge
 	records []record
+}
+
+// charge is what records of one usage and month are charged: hours in a row are one movement of the budgets.
+type charge struct {
+	workspace id.WorkSpace
+	payer     budget.Payer
+	part      budget.Part
+	month     time.Time
+	reason    string
+	amount    money.USD
+}
+
+// like tells whether two charges are one but for their amounts. A fee ends the reservation for it, so it stands by itself.
+func (c charge) like(d charge) bool {
+	d.amount = c.amount
+	return c == d && c.part == budget.Lease
 }
 
 // record is one that is not written yet.
@@ -29,19 +48,31 @@ type record struct {
 	corrects         id.CostRecord
 }
 
-// posted runs fn and writes the records that it made.
-func posted(ctx context.Context, tx *audit.Tx, fn func(*posting) error) error {
-	p := &posting{Tx: tx}
+// posted runs fn, and charges and writes the records that it made.
+func (m *Meter) posted(ctx context.Context, tx *audit.Tx, fn func(*posting) error) error {
+	p := &posting{Tx: tx, budgets: m.Budgets}
 	if err := fn(p); err != nil {
 		return err
 	}
 	return p.flush(ctx)
 }
 
-// flush writes the records and adds them to the sums.
+// charge charges the budgets what is not charged yet.
+func (p *posting) charge(ctx context.Context) error {
+	for _, c := range p.charges {
+		if err := p.budgets.Charge(ctx, p.Tx, c.workspace, c.payer, c.part, c.month, c.amount, c.reason); err != nil {
+			return err
+		}
+	}
+	p.charges = nil
+	return nil
+}
+
+// flush charges the records, writes them, and adds them to the sums: in this order, because a budget whose month a charge
+// opens begins with the records that are there.
 func (p *posting) flush(ctx context.Context) error {
-	if len(p.records) == 0 {
-		return nil
+	if err := p.charge(ctx); err != nil || len(p.records) == 0 {
+		return err
 	}
 	n := len(p.records)
 	ids, usages, corrects := make([]id.CostRecord, n), make([]id.Usage, n), make([]id.CostRecord, n)

@@ -148,7 +148,7 @@ func (m *Meter) Switch(ctx context.Context, tx *audit.Tx, s Subject, runs bool) 
 	if err != nil || !all.open(fixedMonth) {
 		return err
 	}
-	return posted(ctx, tx, func(p *posting) error {
+	return m.posted(ctx, tx, func(p *posting) error {
 		w := &switching{Meter: m, tx: p, s: s, past: all, books: map[int64]*price.Book{}}
 		if err := w.running(ctx, runs); err != nil {
 			return err
@@ -298,9 +298,7 @@ func (w *switching) fees(ctx context.Context) error {
 			return nil
 		}
 		if err := sold.each(func(u *meter) error {
-			if err := w.Meter.fees(ctx, w.tx, &u.usage, at); err != nil {
-				return err
-			}
+			w.tx.fees(&u.usage, at)
 			u.ClosedAt = &end
 			return w.save(ctx, w.tx, &u.usage)
 		}); err != nil {
@@ -333,15 +331,13 @@ func (w *switching) end(ctx context.Context, f *fee, spec price.Spec, at time.Ti
 	}
 	forMonth, forStorage := price.FeeParts(f.month.RateMicros, extra, from, at)
 	return f.each(func(u *meter) error {
-		if err := w.Meter.fees(ctx, w.tx, &u.usage, at); err != nil {
-			return err
-		}
+		w.tx.fees(&u.usage, at)
 		if !onTop {
 			amount := forMonth
 			if u.Kind == storage {
 				amount = forStorage
 			}
-			if err := w.correct(ctx, w.tx, &u.usage, from, amount); err != nil {
+			if err := correct(ctx, w.tx, &u.usage, from, amount); err != nil {
 				return err
 			}
 		}
@@ -351,7 +347,7 @@ func (w *switching) end(ctx context.Context, f *fee, spec price.Spec, at time.Ti
 }
 
 // correct makes the record of a usage that begins at an instant come to an amount.
-func (m *Meter) correct(ctx context.Context, tx *posting, u *usage, from time.Time, amount money.USD) error {
+func correct(ctx context.Context, tx *posting, u *usage, from time.Time, amount money.USD) error {
 	if err := tx.flush(ctx); err != nil { // it may have been posted just now
 		return err
 	}
@@ -366,7 +362,8 @@ func (m *Meter) correct(ctx context.Context, tx *posting, u *usage, from time.Ti
 	if err != nil || r.TotalCostMicros == amount {
 		return err
 	}
-	return m.write(ctx, tx, u, r.ID, from, r.PeriodEnd, amount-r.TotalCostMicros, budget.Correction, "fee prorated to a change")
+	tx.write(u, r.ID, from, r.PeriodEnd, amount-r.TotalCostMicros, budget.Correction, "fee prorated to a change")
+	return nil
 }
 
 // AlwaysOnUntil is until when a WorkSpace's month is paid as ALWAYS_ON, whatever its running mode; zero if it is not.
