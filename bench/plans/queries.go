@@ -293,6 +293,8 @@ func (a *asker) costs() {
 	}
 	sum("a user's month, by WorkSpace", part(" AND user_id = ?", user), by("cost_records_user_idx", "usage_open_user_idx"), cost.Query{GroupBy: "workspace", User: user})
 	sum("a team's month, by user", part(" AND team_id = ?", team), by("cost_records_team_idx", "usage_open_team_idx"), cost.Query{GroupBy: "user", Team: team})
+	sum("a project's month, by user", part(" AND project_id = ?", project), by("cost_records_project_idx", "usage_due_idx"),
+		cost.Query{GroupBy: "user", Only: map[string][]string{"project": {project}}})
 	for _, group := range []string{"team", "workspace", "region", "tag:env"} {
 		sum("everyone's month, by "+group, days(group), by("cost_days_day_idx|cost_days_pkey", "usage_due_idx"), cost.Query{GroupBy: group})
 	}
