@@ -210,8 +210,10 @@ func steps(n, whole, most int64) int64 {
 	if n <= 0 || whole <= 0 {
 		return 0
 	}
-	per := whole/most + 1 // so that nothing overflows
-	return max(1, min(most, (n+per/2)/per))
+	for whole > 1<<40 { // so that nothing overflows
+		n, whole = n/2, whole/2
+	}
+	return max(1, min(most, (n*most+whole/2)/whole))
 }
 
 // stroke is a bar as long as n is of the longest.
