@@ -75,7 +75,7 @@ func (s *Server) summariseCosts(ctx context.Context, in *struct {
 	var total money.USD
 	items := mapped(sums, func(g cost.Sum) api.CostGroup {
 		total += g.Total()
-		return api.CostGroup{Key: g.Key, Name: names[g.Key], Settled: usd(g.Settled), Open: usd(g.Open), Total: usd(g.Total())}
+		return api.CostGroup{Key: g.Key, Name: names[g.Key], Settled: usd(g.Settled()), Open: usd(g.Open), Total: usd(g.Total())}
 	})
 	return &struct{ Body api.CostSummary }{api.CostSummary{From: q.From, To: q.To, AsOf: now, GroupBy: q.GroupBy, Total: usd(total), Items: items}}, nil
 }

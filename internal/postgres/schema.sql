@@ -420,6 +420,28 @@ CREATE TABLE workspace_events (
 
 -- Cost --------------------------------------------------------------------------------------------------------------
 
+-- What a cost is counted under: what it was for and whose it was, as that was then. A row is written once.
+CREATE TABLE cost_attributions (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  digest bytea NOT NULL, -- of all that follows: the same is written once
+  workspace_id text NOT NULL,
+  user_id text NOT NULL,
+  team_id text NOT NULL,
+  project_id text,
+  cost_centre text NOT NULL,
+  blueprint_id text NOT NULL,
+  blueprint_version_id text NOT NULL,
+  bundle_type text NOT NULL,
+  region text NOT NULL,
+  tags jsonb NOT NULL,
+  CONSTRAINT cost_attributions_digest_ck CHECK (octet_length(digest) = 32)
+);
+CREATE UNIQUE INDEX cost_attributions_digest_uq ON cost_attributions (digest);
+CREATE INDEX cost_attributions_workspace_idx ON cost_attributions (workspace_id);
+CREATE INDEX cost_attributions_user_idx ON cost_attributions (user_id);
+CREATE INDEX cost_attributions_team_idx ON cost_attributions (team_id);
+CREATE INDEX cost_attributions_project_idx ON cost_attributions (project_id) WHERE project_id IS NOT NULL;
+
 -- Facts: what ran, from when to when, at which price, for whom.
 CREATE TABLE usage (
   id text PRIMARY KEY,
@@ -437,8 +459,10 @@ CREATE TABLE usage (
   settled_until timestamptz NOT NULL,
   settled_micros bigint NOT NULL DEFAULT 0,
   due_at timestamptz,
+  attribution_id bigint NOT NULL,
   CONSTRAINT usage_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
   CONSTRAINT usage_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
+  CONSTRAINT usage_attribution_fk FOREIGN KEY (attribution_id) REFERENCES cost_attributions (id),
   CONSTRAINT usage_kind_ck CHECK (kind IN ('fixed_month', 'running', 'storage', 'transfer')),
   CONSTRAINT usage_hour_rule_ck CHECK (hour_rule IN ('session_ceil', 'clock_hour', 'second')),
   CONSTRAINT usage_closed_after_opened_ck CHECK (closed_at >= opened_at),
@@ -468,9 +492,11 @@ CREATE TABLE cost_records (
   period_end timestamptz NOT NULL,
   recorded_at timestamptz NOT NULL,
   corrects text,
+  attribution_id bigint NOT NULL,
   CONSTRAINT cost_records_usage_fk FOREIGN KEY (usage_id) REFERENCES usage (id),
   CONSTRAINT cost_records_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
   CONSTRAINT cost_records_corrects_fk FOREIGN KEY (corrects) REFERENCES cost_records (id),
+  CONSTRAINT cost_records_attribution_fk FOREIGN KEY (attribution_id) REFERENCES cost_attributions (id),
   CONSTRAINT cost_records_period_ck CHECK (period_end > period_start)
 );
 CREATE UNIQUE INDEX cost_records_slice_uq ON cost_records (usage_id, period_start) WHERE corrects IS NULL;
@@ -481,6 +507,32 @@ CREATE INDEX cost_records_project_idx ON cost_records (project_id, period_start)
 CREATE INDEX cost_records_period_start_idx ON cost_records (period_start);
 CREATE INDEX cost_records_period_end_idx ON cost_records (period_end);
 CREATE INDEX cost_records_recorded_idx ON cost_records (recorded_at);
+
+-- The records by the hour (UTC) in which their period begins and by attribution. Who adds to a row adds to the one of the
+-- shard that he has to himself, so that simultaneous settlements do not wait for each other.
+CREATE TABLE cost_hours (
+  attribution_id bigint NOT NULL,
+  hour timestamptz NOT NULL,
+  shard smallint NOT NULL,
+  compute_micros bigint NOT NULL,
+  storage_micros bigint NOT NULL,
+  transfer_micros bigint NOT NULL,
+  PRIMARY KEY (attribution_id, hour, shard)
+) WITH (fillfactor = 90);
+CREATE INDEX cost_hours_hour_idx ON cost_hours (hour);
+
+-- The same by the day (UTC) and one thing only, such as the team. A record is counted once under each thing that it has.
+CREATE TABLE cost_days (
+  dimension text NOT NULL,
+  key text NOT NULL,
+  day timestamptz NOT NULL,
+  shard smallint NOT NULL,
+  compute_micros bigint NOT NULL,
+  storage_micros bigint NOT NULL,
+  transfer_micros bigint NOT NULL,
+  PRIMARY KEY (dimension, key, day, shard)
+) WITH (fillfactor = 70);
+CREATE INDEX cost_days_day_idx ON cost_days (dimension, day);
 
 -- Budgets -----------------------------------------------------------------------------------------------------------
 
@@ -845,9 +897,9 @@ CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
-  organisation, usage TO :"app";
+  organisation, usage, cost_hours, cost_days TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses TO :"app";
-GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
+GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
   audit_partitions_ensure(integer, timestamptz) FROM PUBLIC;

@@ -119,7 +119,7 @@ func (u *update) tags(ctx context.Context, p Patch) error {
 	u.note("tags", u.w.Tags, p.Tags)
 	u.w.Tags, u.w.Retag = p.Tags, true
 	u.due()
-	return nil
+	return u.Meter.Relabel(ctx, u.tx, u.w.subject())
 }
 
 // lifetime is for its owner to shorten, within what the blueprint allows to lengthen again, and for a lead to extend.
@@ -501,7 +501,7 @@ func (w *WorkSpace) wantedSpec() price.Spec {
 }
 
 func (w *WorkSpace) subject() cost.Subject {
-	s := cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}
+	s := cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec(), BlueprintVersion: w.BlueprintVersionID, Tags: w.Tags}
 	if w.AcceptedAt != nil {
 		s.Since = *w.AcceptedAt
 	}
