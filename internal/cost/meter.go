@@ -94,6 +94,7 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 	if err != nil {
 		return err
 	}
+	past = past.own(s)
 	if !past.open(fixedMonth) {
 		from := tx.Now
 		if first := past.find(fixedMonth, func(*meter) bool { return true }) == nil; first && !s.Since.IsZero() && s.Since.Before(from) {

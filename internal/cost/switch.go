@@ -148,7 +148,7 @@ func (m *Meter) Switch(ctx context.Context, tx *audit.Tx, s Subject, runs bool) 
 	if err != nil || !all.open(fixedMonth) {
 		return err
 	}
-	w := &switching{Meter: m, tx: tx, s: s, past: all, books: map[int64]*price.Book{}}
+	w := &switching{Meter: m, tx: tx, s: s, past: all.own(s), books: map[int64]*price.Book{}}
 	if err := w.running(ctx, runs); err != nil {
 		return err
 	}

@@ -216,6 +216,9 @@ CREATE TABLE workspaces (
   enlarged_at timestamptz,
   reduced_at timestamptz,
   grown_at timestamptz,
+  migration jsonb,
+  migration_asked_at timestamptz,
+  target_id text,
 
   connection text NOT NULL DEFAULT '',
   connection_checked_at timestamptz,
@@ -253,11 +256,13 @@ CREATE TABLE workspaces (
     AND (auto_stop_timeout_minutes IS NULL OR auto_stop_timeout_minutes > 0 AND auto_stop_timeout_minutes % 60 = 0)),
   CONSTRAINT workspaces_max_lifetime_ck CHECK (max_lifetime_days IS NULL OR max_lifetime_days BETWEEN 1 AND 3650),
   CONSTRAINT workspaces_desired_ck CHECK (desired IN ('AVAILABLE', 'STOPPED', 'TERMINATED')),
-  CONSTRAINT workspaces_wish_reason_ck CHECK (wish_reason IN ('user', 'idle', 'lifetime', 'stale', 'budget', 'schedule', 'provider')),
+  CONSTRAINT workspaces_wish_reason_ck CHECK (wish_reason IN ('user', 'idle', 'lifetime', 'stale', 'budget', 'schedule', 'provider', 'upgrade')),
   CONSTRAINT workspaces_asked_ck CHECK (asked IN (
-    '', 'create', 'replace', 'start', 'stop', 'terminate', 'modify', 'reboot', 'rebuild', 'restore', 'image')),
+    '', 'create', 'replace', 'start', 'stop', 'terminate', 'modify', 'reboot', 'rebuild', 'restore', 'image', 'migrate')),
   CONSTRAINT workspaces_flag_ck CHECK (flag IN ('', 'STUCK', 'PROTOCOL', 'UNHEALTHY')),
   CONSTRAINT workspaces_change_ck CHECK (change IN ('', 'bundle_type', 'running_mode', 'root_gib', 'user_gib') AND (change = '') = (change_to = '')),
+  CONSTRAINT workspaces_migration_ck CHECK (
+    (migration_asked_at IS NULL OR migration IS NOT NULL) AND (target_id IS NULL OR migration_asked_at IS NOT NULL)),
   CONSTRAINT workspaces_extended_ck CHECK ((extended_until IS NULL) = (extended_minutes IS NULL)),
   CONSTRAINT workspaces_connection_ck CHECK (connection IN ('', 'CONNECTED', 'DISCONNECTED', 'UNKNOWN')),
   CONSTRAINT workspaces_state_ck CHECK (state IN (
@@ -269,6 +274,9 @@ CREATE TABLE workspaces (
 CREATE UNIQUE INDEX workspaces_directory_user_uq ON workspaces (directory_id, directory_user) WHERE terminated_at IS NULL;
 CREATE UNIQUE INDEX workspaces_owner_name_uq ON workspaces (user_id, lower(name)) WHERE terminated_at IS NULL;
 CREATE UNIQUE INDEX workspaces_provider_uq ON workspaces (region, provider_id) WHERE provider_id IS NOT NULL;
+CREATE UNIQUE INDEX workspaces_target_uq ON workspaces (region, target_id) WHERE target_id IS NOT NULL;
+-- What is being migrated, for the limit of a region.
+CREATE INDEX workspaces_migrating_idx ON workspaces (region) WHERE migration_asked_at IS NOT NULL;
 CREATE INDEX workspaces_user_idx ON workspaces (user_id, id);
 CREATE INDEX workspaces_team_idx ON workspaces (team_id, id);
 CREATE INDEX workspaces_due_idx ON workspaces (next_due_at) WHERE next_due_at IS NOT NULL;

@@ -317,7 +317,7 @@ func (w *WorkSpace) mayChange() error {
 	if err := w.allow(OpChange); err != nil {
 		return err
 	}
-	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) {
+	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) || w.MigrationAskedAt != nil {
 		return w.busy("another change")
 	}
 	return nil
