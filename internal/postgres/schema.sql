@@ -290,6 +290,66 @@ CREATE INDEX workspaces_rule_due_idx ON workspaces (rule_due_at) WHERE rule_due_
 -- How long it took lately, for saying how long it will take.
 CREATE INDEX workspaces_provisioned_idx ON workspaces (region, available_at) INCLUDE (created_at) WHERE available_at IS NOT NULL;
 
+-- Upgrades of the live WorkSpaces of a blueprint to one of its versions, in batches: a canary, which is batch 0, and then one
+-- after the other. Whoever takes the lease of a due one brings it further.
+CREATE TABLE blueprint_upgrades (
+  id text PRIMARY KEY,
+  blueprint_id text NOT NULL,
+  version_id text NOT NULL,
+  state text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  canary_percent integer NOT NULL,
+  batch_size integer NOT NULL,
+  canary_failures integer NOT NULL,
+  batch_failures integer NOT NULL,
+  confirmed boolean NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  resumed_at timestamptz NOT NULL,
+  finished_at timestamptz,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+  CONSTRAINT blueprint_upgrades_blueprint_fk FOREIGN KEY (blueprint_id) REFERENCES blueprints (id),
+  CONSTRAINT blueprint_upgrades_version_fk FOREIGN KEY (version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_upgrades_state_ck CHECK (state IN ('RUNNING', 'PAUSED', 'ABORTED', 'DONE')),
+  CONSTRAINT blueprint_upgrades_done_ck CHECK ((state = 'DONE') = (finished_at IS NOT NULL)),
+  CONSTRAINT blueprint_upgrades_canary_ck CHECK (canary_percent BETWEEN 1 AND 100),
+  CONSTRAINT blueprint_upgrades_batch_ck CHECK (batch_size BETWEEN 1 AND 25),
+  CONSTRAINT blueprint_upgrades_failures_ck CHECK (canary_failures >= 0 AND batch_failures >= 0)
+);
+-- One at a time: two would move the same WorkSpaces to and fro.
+CREATE UNIQUE INDEX blueprint_upgrades_open_uq ON blueprint_upgrades (blueprint_id) WHERE state IN ('RUNNING', 'PAUSED');
+CREATE INDEX blueprint_upgrades_blueprint_idx ON blueprint_upgrades (blueprint_id, id);
+CREATE INDEX blueprint_upgrades_due_idx ON blueprint_upgrades (next_due_at) WHERE next_due_at IS NOT NULL;
+
+CREATE TABLE blueprint_upgrade_items (
+  upgrade_id text NOT NULL,
+  workspace_id text NOT NULL,
+  position integer NOT NULL,
+  batch integer NOT NULL,
+  from_version_id text NOT NULL,
+  migrates boolean NOT NULL,
+  state text NOT NULL,
+  code text NOT NULL DEFAULT '',
+  message text NOT NULL DEFAULT '',
+  attempts integer NOT NULL DEFAULT 0,
+  try_at timestamptz NOT NULL,
+  first_tried_at timestamptz,
+  begun_at timestamptz,
+  finished_at timestamptz,
+  PRIMARY KEY (upgrade_id, workspace_id),
+  CONSTRAINT blueprint_upgrade_items_upgrade_fk FOREIGN KEY (upgrade_id) REFERENCES blueprint_upgrades (id),
+  CONSTRAINT blueprint_upgrade_items_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
+  CONSTRAINT blueprint_upgrade_items_from_fk FOREIGN KEY (from_version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_upgrade_items_state_ck CHECK (state IN ('WAITING', 'UNDER_WAY', 'DONE', 'FAILED', 'SKIPPED')),
+  CONSTRAINT blueprint_upgrade_items_finished_ck CHECK ((state IN ('DONE', 'FAILED', 'SKIPPED')) = (finished_at IS NOT NULL))
+);
+CREATE UNIQUE INDEX blueprint_upgrade_items_position_uq ON blueprint_upgrade_items (upgrade_id, position);
+CREATE INDEX blueprint_upgrade_items_open_idx ON blueprint_upgrade_items (upgrade_id, position) WHERE state IN ('WAITING', 'UNDER_WAY');
+CREATE INDEX blueprint_upgrade_items_workspace_idx ON blueprint_upgrade_items (workspace_id);
+
 -- What does not happen by itself until an admin lets it: every automatic stop or termination, or those of one policy.
 CREATE TABLE policy_pauses (
   target text PRIMARY KEY,
@@ -807,6 +867,7 @@ CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
+  blueprint_upgrades, blueprint_upgrade_items,
   organisation, usage TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses TO :"app";
 GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,

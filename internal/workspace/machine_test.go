@@ -1337,6 +1337,16 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 			m.between[moment(rapid.IntRange(0, int(moments)-1).Draw(t, "moment"))] = second
 			m.pass(time.Second)
 		},
+		"a person migrates it": func(t *rapid.T) {
+			m.fail = t.Fatalf
+			if w := &m.w; w.AcceptedAt != nil && m.now.Sub(*w.AcceptedAt) < 12*time.Hour {
+				m.pass(12 * time.Hour)
+			}
+			m.migrates(rapid.SampledFrom([]string{"GRAPHICS_G4DN", "STANDARD"}).Draw(t, "to"))
+			m.calls = rapid.SliceOfN(rapid.SampledFrom([]mishap{fine, fine, lost, unheard, throttled, busyNow, blocked, rejected}), 1, 3).Draw(t, "faults")
+			m.amazon.silent = rapid.IntRange(0, 3).Draw(t, "silent") == 0
+			m.pass(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 20 * time.Minute, 44 * time.Minute, time.Hour}).Draw(t, "for"))
+		},
 		"a person ends it": func(t *rapid.T) {
 			m.fail = t.Fatalf
 			if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
@@ -1425,6 +1435,7 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 // comesToRest ends all faults and lets half a day pass: what is desired is so then.
 func (m *machine) comesToRest() {
 	a := &m.amazon
+	m.between = map[moment]func(*machine){}
 	m.calls, m.lag, m.hidden, m.deaf, m.unseen, m.veiled, m.pauses = nil, 0, 0, 0, 0, 0, nil
 	if a.peer != nil && a.peer.until.After(m.now.Add(day)) {
 		a.peer.until = m.now.Add(time.Minute)
