@@ -194,9 +194,10 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
 			}
 		}},
-		Sweeper: &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
-		Drift:   &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
-		Meter:   meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+		Sweeper:  &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Upgrader: &workspace.Upgrader{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Drift:    &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Meter:    meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
 		f.Fleet.Due = f.workers.Poke

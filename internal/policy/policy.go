@@ -41,12 +41,14 @@ const (
 	ProjectManage  Action = "project.manage"
 	TokenManage    Action = "token.manage"
 	BlueprintRead  Action = "blueprint.read"
-	CostRead       Action = "cost.read"
-	BudgetRead     Action = "budget.read"
-	BudgetSet      Action = "budget.set"
-	AuditRead      Action = "audit.read"
-	DriftRead      Action = "drift.read"
-	DriftSweep     Action = "drift.sweep"
+	// BlueprintUpgrade is to bring the WorkSpaces of a blueprint to another version.
+	BlueprintUpgrade Action = "blueprint.upgrade"
+	CostRead         Action = "cost.read"
+	BudgetRead       Action = "budget.read"
+	BudgetSet        Action = "budget.set"
+	AuditRead        Action = "audit.read"
+	DriftRead        Action = "drift.read"
+	DriftSweep       Action = "drift.sweep"
 )
 
 // Reach is how far a role's right to an action goes.
@@ -79,6 +81,7 @@ var table = map[Action]map[actor.Role]Reach{
 	ProjectManage:       {actor.TeamLead: Team, actor.Admin: Any},
 	TokenManage:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Finance: Own, actor.Auditor: Own, actor.Admin: Any},
 	BlueprintRead:       {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Admin: Any},
+	BlueprintUpgrade:    {actor.TeamLead: Team, actor.Admin: Any},
 	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},

@@ -35,6 +35,7 @@ const (
 type Config struct {
 	Reconciler *workspace.Reconciler
 	Sweeper    *workspace.Sweeper
+	Upgrader   *workspace.Upgrader
 	Drift      *workspace.Drift
 	Meter      *cost.Meter
 	Budgets    *budget.Book
@@ -90,6 +91,7 @@ func (w *Workers) Run(ctx context.Context) {
 		wg.Go(func() { w.loop(ctx, "reconcile", idlePoll, w.poke, w.Reconciler.Round) })
 	}
 	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
+	wg.Go(func() { w.loop(ctx, "upgrades", idlePoll, nil, w.Upgrader.Round) })
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {
