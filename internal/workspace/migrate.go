@@ -11,6 +11,7 @@ import (
 	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/policy"
+	"github.com/robco-forge/forge/internal/postgres"
 )
 
 // A migration is Amazon's way to another bundle: a second WorkSpace is made for the same user, with the user volume's last
@@ -35,6 +36,7 @@ const maxMigrations = 25
 const (
 	codeMigration  = "MIGRATION_FAILED"
 	codeSuperseded = "MIGRATION_SUPERSEDED"
+	codeNoBundle   = "BUNDLE_NOT_FOUND"
 )
 
 const lostByMigration = "a new WorkSpace takes its place: what is on the root volume (C:) is lost, and the user volume (D:) comes back from its last snapshot, up to 12 hours old"
@@ -318,7 +320,7 @@ func (r *Reconciler) alreadyMigrated(ctx context.Context, w *WorkSpace) error {
 // askMigrate asks Amazon for a migration. What is known of the bundles is looked up first; that it cannot be does not leave it
 // open whether anything was asked for.
 func (r *Reconciler) askMigrate(ctx context.Context, w ask) (target string, err error) {
-	bundleID, err := r.Fleet.bundleFor(ctx, w.Region, *w.Migration)
+	bundleID, err := r.Fleet.bundleFor(ctx, r.Log.Pool(), w.Region, *w.Migration)
 	if err != nil {
 		return "", err
 	}
@@ -331,10 +333,21 @@ func (r *Reconciler) askMigrate(ctx context.Context, w ask) (target string, err 
 // errMigrated says that there is nothing to migrate.
 var errMigrated = errors.New("workspace: it is of that bundle already")
 
-// bundleFor is the bundle that a migration goes to. Without a choice of its own the fleet takes Amazon's public one.
-func (f *Fleet) bundleFor(ctx context.Context, region string, m Migration) (string, error) {
+// bundleFor is the bundle that a migration goes to: what the fleet's choice says, or without one the bundle that the version
+// names, or Amazon's public one where it has no image of its own.
+func (f *Fleet) bundleFor(ctx context.Context, q postgres.Querier, region string, m Migration) (string, error) {
 	if f.Bundle != nil {
 		return f.Bundle(ctx, region, m.Version, m.BundleType)
 	}
-	return f.Provider.PublicBundle(ctx, region, m.BundleType, m.OperatingSystem)
+	d, err := blueprint.DefinitionOf(ctx, q, m.Version)
+	if err != nil {
+		return "", &ProviderError{Class: NotNow, Code: codeNoBundle, Message: "the blueprint version cannot be read", Err: err}
+	}
+	if d.Image == nil {
+		return f.Provider.PublicBundle(ctx, region, m.BundleType, m.OperatingSystem)
+	}
+	if named := d.Image.Bundles[region][m.BundleType]; named != "" {
+		return named, nil
+	}
+	return "", &ProviderError{Class: Rejected, Code: codeNoBundle, Message: "the version has no bundle of type " + m.BundleType + " in " + region}
 }

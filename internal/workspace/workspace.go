@@ -176,7 +176,7 @@ type Fleet struct {
 	Budgets  *budget.Book
 	Meter    *cost.Meter
 	// Bundle chooses Amazon's bundle for a version of a blueprint, in a region and for a bundle type. What it cannot have yet is a
-	// ProviderError whose class says when to ask again, never Ambiguous. nil is Amazon's public bundle.
+	// ProviderError whose class says when to ask again, never Ambiguous. nil knows the bundles that versions name, and Amazon's.
 	Bundle func(ctx context.Context, region string, version id.BlueprintVersion, bundleType string) (bundleID string, err error)
 	// Directories by preference; place says which is chosen.
 	Directories []Directory
