@@ -18,7 +18,10 @@ import (
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/blueprint/spec"
+	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
@@ -211,7 +214,10 @@ func TestAnUpgradeOfAHundredIsAbortedInTheMiddleAndResumed(t *testing.T) {
 	begun := u.call("lead-backend", "POST", upgradesOf, ask, 202, "")
 	path := "/upgrades/" + begun.Id
 	u.call("lead-backend", "POST", upgradesOf, ask, 409, "UPGRADE_IN_PROGRESS")
-	show := func() client.Upgrade { t.Helper(); return u.call("lead-backend", "GET", path+"?limit=100", nil, 200, "") }
+	show := func() client.Upgrade {
+		t.Helper()
+		return u.call("lead-backend", "GET", path+"?limit=100", nil, 200, "")
+	}
 
 	// The canary goes first, and alone.
 	u.becomes("the canary is over", time.Minute, func() bool {
@@ -259,13 +265,6 @@ func (u *upgrading) everyOneOnce(upgrade string) {
 			live[d.User] = append(live[d.User], d.ID)
 		}
 	}
-	made := 0
-	for _, d := range u.migratedAtAmazon() {
-		made += d
-	}
-	if made != len(u.ids) {
-		t.Errorf("Amazon has made %d WorkSpaces by migrations, for %d upgrades", made, len(u.ids))
-	}
 	for i, id := range u.ids {
 		var w client.Workspace
 		u.tokens["owner"], u.ws = u.people[i].Token, id
@@ -273,6 +272,16 @@ func (u *upgrading) everyOneOnce(upgrade string) {
 		has := live[u.people[i].User]
 		if w.Blueprint != "backend/services@3" || len(has) != 1 || *w.ProviderId != has[0] || has[0] == u.before[id] {
 			t.Fatalf("%s: %s, %v at Amazon, was %s", id, w.Blueprint, has, u.before[id])
+		}
+		// Amazon has made that of what there was, and nothing else of it.
+		var past struct {
+			Intervals []struct {
+				MigratedTo string `json:"migrated_to"`
+			} `json:"intervals"`
+		}
+		u.emu("GET", "/_emu/workspaces/"+u.before[id]+"/history", nil, &past)
+		if n := len(past.Intervals); n == 0 || past.Intervals[n-1].MigratedTo != has[0] {
+			t.Fatalf("%s: Amazon has made %+v of %s, and there is %s", id, past, u.before[id], has[0])
 		}
 		told := u.text(`
 			SELECT coalesce(string_agg(kind || ' ' || actor_id || ' ' || reason || ' ' || (details ->> 'source_id' = $2)::text || ' ' || (details ->> 'target_id' = $3)::text || ' ' ||
@@ -290,18 +299,117 @@ func (u *upgrading) everyOneOnce(upgrade string) {
 	}
 }
 
-// migratedAtAmazon counts, by user, the WorkSpaces that Amazon has made from others.
-func (u *upgrading) migratedAtAmazon() map[string]int {
-	u.t.Helper()
-	made := map[string]int{}
-	for _, d := range u.desktops() {
-		var out struct {
-			From string `json:"migrated_from"`
+func TestUpgradesOfSettingsAndThoseThatGoWrong(t *testing.T) {
+	const n = 12
+	u := newUpgrading(t, n)
+	run := func(ask map[string]any) string {
+		t.Helper()
+		return u.call("lead-backend", "POST", upgradesOf, ask, 202, "").Id
+	}
+	show := func(id string) client.Upgrade {
+		t.Helper()
+		return u.call("lead-backend", "GET", "/upgrades/"+id+"?limit=100", nil, 200, "")
+	}
+	ends := func(id, state string) client.Upgrade {
+		t.Helper()
+		u.becomes("it is "+state, time.Minute, func() bool { return string(show(id).State) == state })
+		return show(id)
+	}
+
+	// Settings change where they are, without a confirmation. What an owner has chosen stays.
+	u.tokens["owner"], u.ws = u.people[0].Token, u.ids[0]
+	u.patch(map[string]any{"auto_stop_timeout_minutes": 240})
+	u.version(func(d *blueprint.Definition) {
+		d.AutoStopTimeoutMinutes, d.MaxLifetimeDays, d.Tags = 120, 90, map[string]string{"standard": "2026"}
+	})
+	ends(run(map[string]any{}), "DONE")
+	u.passes(10 * time.Minute)
+	if same := u.count(`max_lifetime_days = 90 AND tags ->> 'standard' = '2026' AND auto_stop_timeout_minutes = CASE WHEN id = $1 THEN 240 ELSE 120 END`, u.ids[0]); same != n {
+		t.Fatalf("%d of %d have the settings", same, n)
+	}
+	for i, id := range u.ids {
+		u.tokens["owner"], u.ws = u.people[i].Token, id
+		if w := u.show(); *w.ProviderId != u.before[id] || u.amazons()["auto_stop_minutes"] != float64(*w.AutoStopTimeoutMinutes) { // not money: minutes
+			t.Fatalf("%s: %v, was %s", id, u.amazons(), u.before[id])
 		}
-		u.emu("GET", "/_emu/workspaces/"+d.ID, nil, &out)
-		if out.From != "" {
-			made[d.User]++
+		u.happened("upgrade:" + string(u.show().State) + ":upgrade")
+	}
+
+	// A migration of the canary comes to nothing, and nobody says so: the upgrade is paused, and taken up again.
+	u.version(named)
+	u.admin(http.MethodPost, "/_emu/faults", map[string]any{"kind": "migrate_silent_fail", "op": "MigrateWorkspace", "count": 1}, &struct{}{})
+	id := run(map[string]any{"confirm": "services", "batch_size": 25})
+	v := ends(id, "PAUSED")
+	if v.Progress[0].Failed != 1 || v.Progress[0].Done+v.Progress[0].UnderWay != 1 || v.Progress[1].Waiting != n-2 || v.Reason == nil {
+		t.Fatalf("paused: %+v", v)
+	}
+	for _, i := range *v.Items {
+		if i.State == "FAILED" {
+			u.ws = i.WorkspaceId
 		}
 	}
-	return made
+	if got := u.text(`SELECT kind || ' ' || (details ->> 'code') || ' ' || (details ->> 'source_id') FROM workspace_events WHERE workspace_id = $1 AND kind = 'migration_failed'`, u.ws); got != "migration_failed MIGRATION_FAILED "+u.before[u.ws] {
+		t.Fatalf("its history says %s", got)
+	}
+	u.call("lead-backend", "POST", "/upgrades/"+id+"/resume", map[string]any{"retry": true}, 200, "")
+	if sum := summed(ends(id, "DONE")); sum.Done != n {
+		t.Fatalf("done: %+v", sum)
+	}
+	for i, ws := range u.ids {
+		u.tokens["owner"], u.ws = u.people[i].Token, ws
+		if got := u.amazons()["bundle_id"]; got != bundleAfter {
+			t.Fatalf("%s is of %v", ws, got)
+		}
+	}
+
+	// Whom the budgets have no room for is left as they are, and the upgrade says why; so is what is too young.
+	u.version(func(d *blueprint.Definition) {
+		d.Image, d.BundleTypes, d.DefaultBundleType = nil, []string{"GRAPHICS_G4DN"}, "GRAPHICS_G4DN"
+	})
+	ask := map[string]any{"confirm": "services", "batch_size": 25}
+	for _, i := range *ends(run(ask), "DONE").Items {
+		if i.State != "SKIPPED" || *i.Code != "CHANGE_TOO_SOON" {
+			t.Fatalf("too young: %+v", i)
+		}
+	}
+	u.passes(13 * time.Hour)
+	u.noRoom(u.people[3].User)
+	for _, i := range *ends(run(ask), "DONE").Items {
+		want, code := client.UpgradeItemState("DONE"), ""
+		if i.WorkspaceId == u.ids[3] {
+			want, code = "SKIPPED", "BUDGET_EXCEEDED"
+		}
+		if i.State != want || code != "" && *i.Code != code {
+			t.Fatalf("%+v, want %s %s", i, want, code)
+		}
+	}
+	if left := u.count(`bundle_type = 'STANDARD'`); left != 1 {
+		t.Fatalf("%d are STANDARD", left)
+	}
+}
+
+// noRoom leaves a user's budget what is committed of it, and ten cents.
+func (u *upgrading) noRoom(user string) {
+	u.t.Helper()
+	ctx := actor.With(u.t.Context(), actor.Operator("test"))
+	err := u.forge.Log.Change(ctx, audit.Intent{Action: "budget.set", ResourceType: "budget"}, func(tx *audit.Tx) error {
+		who, err := people.FindUser(ctx, tx, user)
+		if err != nil {
+			return err
+		}
+		var committed int64
+		if err := tx.QueryRow(ctx, `
+			SELECT p.settled_micros + p.held_micros
+			FROM budget_periods p JOIN user_budgets b ON b.id = p.budget_id
+			WHERE b.scope = 'USER' AND b.scope_id = $1
+			ORDER BY p.period_start DESC
+			LIMIT 1`, who.ID).Scan(&committed); err != nil {
+			return err
+		}
+		_, err = u.forge.Budgets.Set(ctx, tx, budget.Setting{Scope: budget.User, ScopeID: string(who.ID), Amount: money.USD(committed) + money.Dollar/10})
+		return err
+	})
+	if err != nil {
+		u.t.Fatal(err)
+	}
 }
