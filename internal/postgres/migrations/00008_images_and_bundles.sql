@@ -1,6 +1,6 @@
 -- forge: oldest binary 1
 
--- images and bundles
+-- Images that Forge makes of golden WorkSpaces, the bundles made of them, and which WorkSpaces need those.
 
 -- +goose Up
 ALTER TABLE workspaces ADD COLUMN bundle_id text NULL, ADD COLUMN image_since timestamptz NULL;
