@@ -142,9 +142,9 @@ func (w *Wait) Minutes(now time.Time) int {
 	return max(1, int((w.Until.Sub(now)+time.Minute-1)/time.Minute))
 }
 
-// String says it to people.
-func (w *Wait) String(now time.Time) string {
-	s := fmt.Sprintf("it waits for %s since %s, about %d minutes more", w.For, w.Since.UTC().Format("2006-01-02 15:04 MST"), w.Minutes(now))
+// Say says it to people.
+func (w *Wait) Say(now time.Time) string {
+	s := fmt.Sprintf("waiting for image: %s, wanted since %s, about %d minutes", w.For, w.Since.UTC().Format("2006-01-02 15:04 MST"), w.Minutes(now))
 	if w.Problem != "" {
 		s += "; at the moment it does not go on: " + w.Problem
 	}
@@ -167,41 +167,78 @@ func (im *Images) Bundle(ctx context.Context, db postgres.Executor, n Need) (Sup
 		}
 		return Supply{}, ErrImageRegion.Sayf("the version names no bundle for %s in %s", n.ComputeType, n.Region)
 	}
-	image, wait, err := im.image(ctx, db, n, d)
+	image, wait, err := im.image(ctx, db, n, d, func(want imageRow) (string, *Wait, error) { return im.made(ctx, db, want) })
 	if err != nil || wait != nil {
 		return Supply{Waiting: wait}, err
 	}
 	return im.bundle(ctx, db, n, image)
 }
 
-// image gives the id of a version's image in a region, or what to wait for.
-func (im *Images) image(ctx context.Context, db postgres.Executor, n Need, d Definition) (string, *Wait, error) {
-	source, from := "", ""
-	if g := d.Image.Golden; g != nil {
-		captured, wait, err := im.made(ctx, db, imageRow{Kind: capture, VersionID: &n.Version, Region: g.Region, SourceRegion: g.Region, Source: g.Workspace})
-		if err != nil {
-			return "", nil, err
+// Waiting tells what a WorkSpace still waits for that Bundle has made wait, or nil. It changes nothing.
+func (im *Images) Waiting(ctx context.Context, q postgres.Querier, n Need) (*Wait, error) {
+	d, err := DefinitionOf(ctx, q, n.Version)
+	if err != nil || d.Image == nil || d.Image.Bundles != nil {
+		return nil, err
+	}
+	now := im.Clock()
+	image, wait, err := im.image(ctx, q, n, d, func(want imageRow) (string, *Wait, error) {
+		is, err := findImage(ctx, q, want)
+		if err != nil || is.State == Available {
+			return text(is.ImageID), nil, err
 		}
-		if wait != nil {
-			if n.Region != g.Region {
-				took, err := im.typical(ctx, db, n.Region, copied)
-				wait.Until = wait.Until.Add(took)
-				return "", wait, err
-			}
-			return "", wait, nil
+		wait, err := im.waits(ctx, q, &is, now)
+		return "", wait, err
+	})
+	if err == nil && wait == nil {
+		var b bundleRow
+		if b, err = findBundle(ctx, q, n, image); err == nil && b.State != Available {
+			wait = im.waitsBundle(&b, now)
 		}
-		source, from = captured, g.Region
-	} else {
-		from = n.Region
-		if d.Image.Images[from] == "" {
-			from = slices.Min(slices.Collect(maps.Keys(d.Image.Images)))
+	}
+	if none(err) {
+		return nil, nil // nobody has wanted it yet
+	}
+	return wait, err
+}
+
+// image gives the id of a version's image in a region, or what to wait for. get answers for one that Forge makes.
+func (im *Images) image(ctx context.Context, q postgres.Querier, n Need, d Definition, get func(imageRow) (string, *Wait, error)) (string, *Wait, error) {
+	from, source := n.Region, d.Image.Images[n.Region]
+	switch g := d.Image.Golden; {
+	case g != nil:
+		captured, wait, err := get(imageRow{Kind: capture, VersionID: &n.Version, Region: g.Region, SourceRegion: g.Region, Source: g.Workspace})
+		if err == nil && wait != nil && n.Region != g.Region {
+			var took time.Duration
+			took, err = im.typical(ctx, q, n.Region, copied)
+			wait.Until = wait.Until.Add(took)
 		}
+		if err != nil || wait != nil {
+			return "", wait, err
+		}
+		from, source = g.Region, captured
+	case source == "":
+		from = slices.Min(slices.Collect(maps.Keys(d.Image.Images)))
 		source = d.Image.Images[from]
 	}
 	if from == n.Region {
 		return source, nil, nil
 	}
-	return im.made(ctx, db, imageRow{Kind: copied, Region: n.Region, SourceRegion: from, Source: source})
+	return get(imageRow{Kind: copied, Region: n.Region, SourceRegion: from, Source: source})
+}
+
+func findImage(ctx context.Context, q postgres.Querier, want imageRow) (imageRow, error) {
+	return postgres.One[imageRow](ctx, q, `
+		SELECT`+imageColumns+`
+		FROM blueprint_images
+		WHERE kind = $1 AND (version_id = $2 OR kind = 'copy' AND source = $3 AND region = $4)`, want.Kind, want.VersionID, want.Source, want.Region)
+}
+
+func findBundle(ctx context.Context, q postgres.Querier, n Need, image string) (bundleRow, error) {
+	root, user, _ := price.Included(n.ComputeType)
+	return postgres.One[bundleRow](ctx, q, `
+		SELECT`+bundleColumns+`
+		FROM aws_bundles
+		WHERE region = $1 AND image_id = $2 AND compute_type = $3 AND root_gib = $4 AND user_gib = $5`, n.Region, image, n.ComputeType, root, user)
 }
 
 // made gives the id of an image that Forge makes, or what to wait for; what nobody has wanted yet is wanted from now on.
@@ -214,10 +251,7 @@ func (im *Images) made(ctx context.Context, db postgres.Executor, want imageRow)
 		ON CONFLICT DO NOTHING`, "img_"+id.Unique(), want.Kind, want.VersionID, want.Region, want.SourceRegion, want.Source, now); err != nil {
 		return "", nil, err
 	}
-	is, err := postgres.One[imageRow](ctx, db, `
-		SELECT`+imageColumns+`
-		FROM blueprint_images
-		WHERE kind = $1 AND (version_id = $2 OR kind = 'copy' AND source = $3 AND region = $4)`, want.Kind, want.VersionID, want.Source, want.Region)
+	is, err := findImage(ctx, db, want)
 	if err != nil {
 		return "", nil, err
 	}
@@ -314,10 +348,7 @@ func (im *Images) bundle(ctx context.Context, db postgres.Executor, n Need, imag
 		ON CONFLICT DO NOTHING`, n.WorkSpace, n.Region, image, n.ComputeType, root, user, now); err != nil {
 		return Supply{}, err
 	}
-	b, err := postgres.One[bundleRow](ctx, db, `
-		SELECT`+bundleColumns+`
-		FROM aws_bundles
-		WHERE region = $1 AND image_id = $2 AND compute_type = $3 AND root_gib = $4 AND user_gib = $5`, n.Region, image, n.ComputeType, root, user)
+	b, err := findBundle(ctx, db, n, image)
 	if err != nil {
 		return Supply{}, err
 	}
@@ -335,9 +366,11 @@ func (im *Images) bundle(ctx context.Context, db postgres.Executor, n Need, imag
 		}
 		b.WantedAt, b.ErrorCode, b.ErrorMessage = now, "", ""
 	}
-	return Supply{Waiting: &Wait{
-		For: "the " + b.what(), Since: b.WantedAt, Until: now.Add(im.scaled(bundleTakes)), Problem: problem(b.ErrorCode, b.ErrorMessage),
-	}}, nil
+	return Supply{Waiting: im.waitsBundle(&b, now)}, nil
+}
+
+func (im *Images) waitsBundle(b *bundleRow, now time.Time) *Wait {
+	return &Wait{For: "the " + b.what(), Since: b.WantedAt, Until: now.Add(im.scaled(bundleTakes)), Problem: problem(b.ErrorCode, b.ErrorMessage)}
 }
 
 // bundleAnew has a bundle made once more, under another name, wanted from $2 on.
@@ -425,7 +458,9 @@ const imageColumns = `
 	begun_at, ended_at, lease_token`
 
 // name is the image's at Amazon: unique in the region, and the same whoever asks.
-func (i *imageRow) name() string { return fmt.Sprintf("forge-%s-%d", i.ID, i.Generation) }
+func (i *imageRow) name() string { return fmt.Sprintf("%s%d", i.prefix(), i.Generation) }
+
+func (i *imageRow) prefix() string { return "forge-" + i.ID + "-" }
 
 func (i *imageRow) what() string {
 	if i.Kind == capture {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -82,23 +83,26 @@ func (im *Images) claimImage(ctx context.Context) ([]imageRow, error) {
 func (im *Images) build(ctx context.Context, i *imageRow) error {
 	shown, err := im.Amazon.Images(ctx, i.Region)
 	if err != nil {
-		return errors.Join(err, im.restImage(ctx, i, glance))
+		return errors.Join(err, im.restImage(ctx, i, im.scaled(glance)))
 	}
 	var own *ImageSeen
 	for k := range shown {
-		if shown[k].Name == i.name() {
-			own = &shown[k]
+		switch seen := &shown[k]; {
+		case seen.Name == i.name(), strings.HasPrefix(seen.Name, i.prefix()) && seen.State != "ERROR" && own == nil:
+			own = seen // of an earlier try it serves as well
+		case strings.HasPrefix(seen.Name, i.prefix()) && seen.State == "ERROR":
+			im.told(ctx, i.what(), im.Amazon.DeleteImage(ctx, i.Region, seen.ID))
 		}
 	}
 	switch {
 	case own != nil && own.State == "AVAILABLE":
 		return im.endImage(ctx, i, own.ID, Available, "", "")
 	case own != nil && own.State == "ERROR":
-		// It counts against the quota, and its name is not used again.
-		if err := im.Amazon.DeleteImage(ctx, i.Region, own.ID); err != nil {
-			im.told(ctx, i.what(), err)
+		if err := im.endImage(ctx, i, own.ID, Failed, own.ErrorCode, own.ErrorMessage); err != nil {
+			return err
 		}
-		return im.endImage(ctx, i, own.ID, Failed, own.ErrorCode, own.ErrorMessage)
+		// It counts against the quota. If this is not reached, the next try does it.
+		return im.Amazon.DeleteImage(ctx, i.Region, own.ID)
 	case own != nil && i.State == Wanted:
 		return im.begunImage(ctx, i, own.ID)
 	case own == nil && i.State == Wanted:
@@ -106,31 +110,49 @@ func (im *Images) build(ctx context.Context, i *imageRow) error {
 	case own == nil && im.Clock().Sub(*i.BegunAt) >= im.scaled(shows):
 		return im.endImage(ctx, i, text(i.ImageID), Failed, "IMAGE_GONE", "Amazon has begun to make it and does not show it any more")
 	}
-	return im.restImage(ctx, i, beat)
+	return im.restImage(ctx, i, im.scaled(beat))
 }
 
 // askImage asks for an image that is not there. Its name keeps Amazon from making it twice.
 func (im *Images) askImage(ctx context.Context, i *imageRow) error {
 	ok, err := im.markImage(ctx, i)
 	if err != nil || !ok {
-		return errors.Join(err, im.restImage(ctx, i, glance))
+		return errors.Join(err, im.restImage(ctx, i, im.scaled(glance)))
 	}
 	var image string
 	if i.Kind == capture {
-		image, err = im.Amazon.Capture(ctx, i.Region, i.Source, i.name(), "Forge: captured from "+i.Source+" for "+string(*i.VersionID))
+		image, err = im.Amazon.Capture(ctx, i.Region, i.Source, i.name(), "captured from "+i.Source+" for "+string(*i.VersionID))
 	} else {
-		image, err = im.Amazon.CopyImage(ctx, i.Region, i.SourceRegion, i.Source, i.name(), "Forge: copied from "+i.Source+" in "+i.SourceRegion)
+		image, err = im.Amazon.CopyImage(ctx, i.Region, i.SourceRegion, i.Source, i.name(), "copied from "+i.Source+" in "+i.SourceRegion)
 	}
 	if err == nil {
 		return im.begunImage(ctx, i, image)
 	}
-	switch why := classOf(err); {
-	case why.Class == ImageNever, why.Class == ImageMissing, why.Class == ImageNotNow && im.Clock().Sub(i.WantedAt) >= im.scaled(giveUp):
+	why, tooLong := classOf(err), false
+	if why.Class == ImageNotNow {
+		if tooLong, err = im.tooLong(ctx, i); err != nil {
+			return err
+		}
+	}
+	switch {
+	case why.Class == ImageNever, why.Class == ImageMissing, tooLong:
 		return im.endImage(ctx, i, "", Failed, why.Code, why.Message)
 	case why.Class == ImageNotNow, why.Class == ImageFull, why.Class == ImageBlocked, why.Class == ImageInUse:
 		return im.hinder(ctx, i, why)
 	}
-	return errors.Join(err, im.restImage(ctx, i, glance))
+	return errors.Join(why, im.restImage(ctx, i, im.scaled(glance)))
+}
+
+// tooLong tells whether Amazon has said "not now" for long enough. Captures from the same WorkSpace take turns: while it is
+// another one's, and until then, no time counts.
+func (im *Images) tooLong(ctx context.Context, i *imageRow) (bool, error) {
+	now := im.Clock()
+	since := i.WantedAt
+	err := im.Log.Pool().QueryRow(ctx, `
+		SELECT greatest($1, max(CASE WHEN state = 'MAKING' THEN $2 ELSE ended_at END))
+		FROM blueprint_images
+		WHERE kind = $3 AND region = $4 AND source = $5 AND id <> $6 AND state <> 'WANTED'`, since, now, i.Kind, i.Region, i.Source, i.ID).Scan(&since)
+	return now.Sub(since) >= im.scaled(giveUp), err
 }
 
 // markImage leaves word on the row that Amazon is about to be asked.
@@ -148,7 +170,7 @@ func (im *Images) begunImage(ctx context.Context, i *imageRow, image string) err
 		is.State, is.ImageID, is.BegunAt, is.ErrorCode, is.ErrorMessage = Making, &image, &tx.Now, "", ""
 		return nil
 	})
-	return errors.Join(err, im.restImage(ctx, i, beat))
+	return errors.Join(err, im.restImage(ctx, i, im.scaled(beat)))
 }
 
 // endImage writes down that an image is there, or that it will not be.
@@ -171,7 +193,7 @@ func (im *Images) endImage(ctx context.Context, i *imageRow, image, state, code,
 // hinder writes down what keeps an image from being begun, and lets the operators know of it once.
 func (im *Images) hinder(ctx context.Context, i *imageRow, why *ImageError) error {
 	if i.ErrorCode == why.Code && i.ErrorMessage == why.Message {
-		return errors.Join(why, im.restImage(ctx, i, beat))
+		return errors.Join(why, im.restImage(ctx, i, im.scaled(beat)))
 	}
 	err := im.changeImage(ctx, i, "wait", func(tx *audit.Tx, is *imageRow) error {
 		is.ErrorCode, is.ErrorMessage = why.Code, why.Message
@@ -180,7 +202,7 @@ func (im *Images) hinder(ctx context.Context, i *imageRow, why *ImageError) erro
 		}
 		return im.tell(ctx, tx, "image.waits", is.ID, is.Generation, is.what(), why.Code, why.Message)
 	})
-	return errors.Join(err, im.restImage(ctx, i, beat))
+	return errors.Join(err, im.restImage(ctx, i, im.scaled(beat)))
 }
 
 func (im *Images) tell(ctx context.Context, tx *audit.Tx, kind, row string, generation int, what, code, message string) error {
@@ -235,7 +257,7 @@ func (im *Images) restImage(ctx context.Context, i *imageRow, pause time.Duratio
 	_, err := im.Log.Pool().Exec(ctx, `
 		UPDATE blueprint_images
 		SET lease_token = NULL, lease_until = NULL, next_due_at = $3
-		WHERE id = $1 AND lease_token = $2`, i.ID, i.LeaseToken, im.Clock().Add(im.scaled(pause)))
+		WHERE id = $1 AND lease_token = $2`, i.ID, i.LeaseToken, im.Clock().Add(pause))
 	return err
 }
 
@@ -266,7 +288,7 @@ func (im *Images) keep(ctx context.Context, b *bundleRow) error {
 	}
 	shown, err := im.Amazon.Bundles(ctx, b.Region)
 	if err != nil {
-		return errors.Join(err, im.restBundle(ctx, b, glance))
+		return errors.Join(err, im.restBundle(ctx, b, im.scaled(glance)))
 	}
 	var own *BundleSeen
 	for k := range shown {
@@ -282,10 +304,10 @@ func (im *Images) keep(ctx context.Context, b *bundleRow) error {
 	case own != nil && own.State == "AVAILABLE":
 		return im.endBundle(ctx, b, own.ID, Available, "", "")
 	case own != nil && own.State == "ERROR":
-		if err := im.Amazon.DeleteBundle(ctx, b.Region, own.ID); err != nil {
-			im.told(ctx, b.what(), err)
+		if err := im.endBundle(ctx, b, own.ID, Failed, "BUNDLE_FAILED", "Amazon could not make it, and does not say why"); err != nil {
+			return err
 		}
-		return im.endBundle(ctx, b, own.ID, Failed, "BUNDLE_FAILED", "Amazon could not make it, and does not say why")
+		return im.Amazon.DeleteBundle(ctx, b.Region, own.ID)
 	case own != nil && b.State == Wanted:
 		return im.begunBundle(ctx, b, own.ID)
 	case own == nil && b.State == Wanted:
@@ -293,7 +315,7 @@ func (im *Images) keep(ctx context.Context, b *bundleRow) error {
 	case own == nil && (b.EndedAt != nil || im.Clock().Sub(*b.BegunAt) >= im.scaled(shows)):
 		return im.goneBundle(ctx, b) // somebody has deleted it
 	}
-	return im.restBundle(ctx, b, glance)
+	return im.restBundle(ctx, b, im.scaled(glance))
 }
 
 // askBundle asks for a bundle that is not there, if somebody still needs it and Amazon has room for one more.
@@ -303,6 +325,9 @@ func (im *Images) askBundle(ctx context.Context, b *bundleRow, have int) error {
 		return err
 	}
 	if !needed {
+		if b.AskedAt != nil && im.Clock().Sub(*b.AskedAt) < im.scaled(shows) {
+			return im.restBundle(ctx, b, im.scaled(beat)) // what was asked for may show yet
+		}
 		return im.goneBundle(ctx, b)
 	}
 	if have >= BundleQuota {
@@ -314,10 +339,10 @@ func (im *Images) askBundle(ctx context.Context, b *bundleRow, have int) error {
 		SET attempts = attempts + 1, asked_at = $3
 		WHERE id = $1 AND lease_token = $2 AND lease_until > $3`, b.ID, b.LeaseToken, now)
 	if err != nil || tag.RowsAffected() == 0 {
-		return errors.Join(err, im.restBundle(ctx, b, glance))
+		return errors.Join(err, im.restBundle(ctx, b, im.scaled(glance)))
 	}
 	bundle, err := im.Amazon.CreateBundle(ctx, b.Region, BundleSpec{
-		Name: b.name(), Description: "Forge: " + b.ComputeType + " of " + b.ImageID, ImageID: b.ImageID, ComputeType: b.ComputeType, RootGiB: b.RootGiB, UserGiB: b.UserGiB,
+		Name: b.name(), Description: b.ComputeType + " of " + b.ImageID, ImageID: b.ImageID, ComputeType: b.ComputeType, RootGiB: b.RootGiB, UserGiB: b.UserGiB,
 	})
 	if err == nil {
 		return im.begunBundle(ctx, b, bundle)
@@ -333,7 +358,7 @@ func (im *Images) askBundle(ctx context.Context, b *bundleRow, have int) error {
 		return im.hinderBundle(ctx, b, why)
 	case ImageUnclear, ImageTaken:
 	}
-	return errors.Join(err, im.restBundle(ctx, b, glance))
+	return errors.Join(err, im.restBundle(ctx, b, im.scaled(glance)))
 }
 
 // lostImage has an image that somebody has deleted made again by the next who needs it: a copy of where it was copied from, a
@@ -357,7 +382,7 @@ func (im *Images) makeRoom(ctx context.Context, b *bundleRow) error {
 		return err
 	}
 	if leaving >= waiting {
-		return im.restBundle(ctx, b, glance)
+		return im.restBundle(ctx, b, im.scaled(glance))
 	}
 	given, err := im.giveUp(ctx, `
 		SELECT id
@@ -367,7 +392,7 @@ func (im *Images) makeRoom(ctx context.Context, b *bundleRow) error {
 		LIMIT 1
 		FOR UPDATE SKIP LOCKED`, "room for "+b.name(), b.Region)
 	if err != nil || given {
-		return errors.Join(err, im.restBundle(ctx, b, glance))
+		return errors.Join(err, im.restBundle(ctx, b, im.scaled(glance)))
 	}
 	return im.hinderBundle(ctx, b, &ImageError{
 		Class: ImageFull, Code: "BUNDLE_QUOTA",
@@ -379,7 +404,7 @@ func (im *Images) makeRoom(ctx context.Context, b *bundleRow) error {
 func (im *Images) collect(ctx context.Context, b *bundleRow) error {
 	now := im.Clock()
 	if left := im.scaled(grace) - now.Sub(b.LastUsedAt); left > 0 {
-		return im.restBundle(ctx, b, left*time.Duration(max(im.Speed, 1)))
+		return im.restBundle(ctx, b, left)
 	}
 	given, err := im.giveUp(ctx, `
 		SELECT id
@@ -391,7 +416,7 @@ func (im *Images) collect(ctx context.Context, b *bundleRow) error {
 	if err != nil || given {
 		return err
 	}
-	return im.restBundle(ctx, b, grace)
+	return im.restBundle(ctx, b, im.scaled(grace))
 }
 
 // launchable are the versions that WorkSpaces can be made of.
@@ -436,7 +461,7 @@ func (im *Images) deleteBundle(ctx context.Context, b *bundleRow, bundle string)
 		SET attempts = attempts + 1, asked_at = $3
 		WHERE id = $1 AND lease_token = $2 AND lease_until > $3`, b.ID, b.LeaseToken, now)
 	if err != nil || tag.RowsAffected() == 0 {
-		return errors.Join(err, im.restBundle(ctx, b, glance))
+		return errors.Join(err, im.restBundle(ctx, b, im.scaled(glance)))
 	}
 	err = im.Amazon.DeleteBundle(ctx, b.Region, bundle)
 	if err == nil {
@@ -453,7 +478,7 @@ func (im *Images) deleteBundle(ctx context.Context, b *bundleRow, bundle string)
 		return im.hinderBundle(ctx, b, why)
 	case ImageUnclear, ImageTaken, ImageMissing:
 	}
-	return errors.Join(err, im.restBundle(ctx, b, glance))
+	return errors.Join(err, im.restBundle(ctx, b, im.scaled(glance)))
 }
 
 // goneBundle writes down that a bundle is not at Amazon. If somebody needs it, it is made anew.
@@ -510,7 +535,7 @@ func (im *Images) endBundle(ctx context.Context, b *bundleRow, bundle, state, co
 
 func (im *Images) hinderBundle(ctx context.Context, b *bundleRow, why *ImageError) error {
 	if b.ErrorCode == why.Code && b.ErrorMessage == why.Message {
-		return errors.Join(why, im.restBundle(ctx, b, beat))
+		return errors.Join(why, im.restBundle(ctx, b, im.scaled(beat)))
 	}
 	err := im.changeBundle(ctx, b, "wait", func(tx *audit.Tx, is *bundleRow) error {
 		is.ErrorCode, is.ErrorMessage = why.Code, why.Message
@@ -576,13 +601,9 @@ func (im *Images) changeBundle(ctx context.Context, claimed *bundleRow, kind str
 func (im *Images) restBundle(ctx context.Context, b *bundleRow, pause time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	due := im.Clock()
-	if pause > 0 {
-		due = due.Add(im.scaled(pause))
-	}
 	_, err := im.Log.Pool().Exec(ctx, `
 		UPDATE aws_bundles
 		SET lease_token = NULL, lease_until = NULL, next_due_at = $3
-		WHERE id = $1 AND lease_token = $2`, b.ID, b.LeaseToken, due)
+		WHERE id = $1 AND lease_token = $2`, b.ID, b.LeaseToken, im.Clock().Add(pause))
 	return err
 }

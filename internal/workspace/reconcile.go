@@ -171,6 +171,9 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 		if err != nil || wait > 0 {
 			return errors.Join(err, r.rest(ctx, w, wait))
 		}
+		if w, err = r.prepare(ctx, w); err != nil || w == nil {
+			return err
+		}
 	}
 	if w.State == Conflict {
 		ctx = AsSweep(ctx) // it waits for an operator, not for us
@@ -461,6 +464,11 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 		if err := f.Meter.End(ctx, tx, w.ID, last); err != nil {
 			return err
 		}
+		if f.Images != nil {
+			if err := f.Images.Release(ctx, tx, w.ID); err != nil {
+				return err
+			}
+		}
 		return f.Budgets.Release(ctx, tx, w.ID, string(w.State))
 	case w.State == Terminating && before != Terminating:
 		// Amazon bills until it is told: no fee is owed for a month that begins before it is gone.
@@ -502,10 +510,10 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 func (r *Reconciler) create(ctx context.Context, w *WorkSpace) error {
 	providerID, err := r.Fleet.Provider.Create(ctx, CreateSpec{
 		Intent: w.ID, Region: w.Region, DirectoryID: w.DirectoryID, DirectoryUser: w.DirectoryUser, ComputeType: w.BundleType,
-		OperatingSystem: w.OperatingSystem, RunningMode: w.RunningMode, AutoStopMinutes: w.spec().AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
+		OperatingSystem: w.OperatingSystem, BundleID: deref(w.BundleID), RunningMode: w.RunningMode, AutoStopMinutes: w.spec().AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
 	})
 	if err != nil {
-		return r.refused(ctx, w, create, err)
+		return r.refused(ctx, w, create, r.withoutBundle(ctx, w, err))
 	}
 	if err := r.Fleet.release(ctx, r.Log, w); err != nil {
 		r.Slog.WarnContext(ctx, "a hold that has ended could not be removed", "region", w.Region, "error", err)
