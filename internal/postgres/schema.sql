@@ -132,6 +132,80 @@ CREATE TABLE blueprint_versions (
 );
 CREATE UNIQUE INDEX blueprint_versions_number_uq ON blueprint_versions (blueprint_id, number);
 
+-- Images that Forge makes: one of each version's golden WorkSpace, and one copy of each image in each region that needs it.
+-- The row is the queue, and its id with the generation is the name at Amazon, by which it is found again.
+CREATE TABLE blueprint_images (
+  id text PRIMARY KEY,
+  kind text NOT NULL,
+  version_id text,
+  region text NOT NULL,
+  source_region text NOT NULL,
+  source text NOT NULL, -- Amazon's id of the WorkSpace that it is captured from, or of the image that it is a copy of
+  state text NOT NULL,
+  generation integer NOT NULL DEFAULT 1,
+  image_id text,
+  error_code text NOT NULL DEFAULT '',
+  error_message text NOT NULL DEFAULT '',
+  attempts integer NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL,
+  wanted_at timestamptz NOT NULL,
+  asked_at timestamptz,
+  begun_at timestamptz,
+  ended_at timestamptz,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+  CONSTRAINT blueprint_images_version_fk FOREIGN KEY (version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_images_kind_ck CHECK (kind IN ('capture', 'copy') AND (kind = 'capture') = (version_id IS NOT NULL)),
+  CONSTRAINT blueprint_images_state_ck CHECK (state IN ('WANTED', 'MAKING', 'AVAILABLE', 'FAILED')),
+  CONSTRAINT blueprint_images_made_ck CHECK (state <> 'AVAILABLE' OR image_id IS NOT NULL)
+);
+CREATE UNIQUE INDEX blueprint_images_capture_uq ON blueprint_images (version_id) WHERE kind = 'capture';
+CREATE UNIQUE INDEX blueprint_images_copy_uq ON blueprint_images (source, region) WHERE kind = 'copy';
+CREATE INDEX blueprint_images_due_idx ON blueprint_images (next_due_at) WHERE next_due_at IS NOT NULL;
+-- How long it took lately, for saying how long it will take.
+CREATE INDEX blueprint_images_took_idx ON blueprint_images (region, kind, ended_at) INCLUDE (begun_at) WHERE state = 'AVAILABLE';
+
+-- Bundles that Forge makes of images: a cache in every region, under Amazon's quota.
+CREATE TABLE aws_bundles (
+  id text PRIMARY KEY,
+  region text NOT NULL,
+  image_id text NOT NULL,
+  compute_type text NOT NULL,
+  root_gib integer NOT NULL,
+  user_gib integer NOT NULL,
+  versions text[] NOT NULL, -- that have asked for it
+  state text NOT NULL,
+  generation integer NOT NULL DEFAULT 1,
+  bundle_id text,
+  error_code text NOT NULL DEFAULT '',
+  error_message text NOT NULL DEFAULT '',
+  attempts integer NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL,
+  wanted_at timestamptz NOT NULL,
+  asked_at timestamptz,
+  begun_at timestamptz,
+  ended_at timestamptz,
+  last_used_at timestamptz NOT NULL,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+  CONSTRAINT aws_bundles_state_ck CHECK (state IN ('WANTED', 'MAKING', 'AVAILABLE', 'FAILED', 'DELETING', 'GONE')),
+  CONSTRAINT aws_bundles_made_ck CHECK (state <> 'AVAILABLE' OR bundle_id IS NOT NULL)
+);
+CREATE UNIQUE INDEX aws_bundles_key_uq ON aws_bundles (region, image_id, compute_type, root_gib, user_gib);
+CREATE INDEX aws_bundles_due_idx ON aws_bundles (next_due_at) WHERE next_due_at IS NOT NULL;
+
+-- Who needs a bundle: WorkSpaces that are on it or wait for it. Deleting one waits for this row's lock on it and counts again.
+CREATE TABLE aws_bundle_uses (
+  workspace_id text NOT NULL,
+  bundle text NOT NULL,
+  since timestamptz NOT NULL,
+  PRIMARY KEY (workspace_id, bundle),
+  CONSTRAINT aws_bundle_uses_bundle_fk FOREIGN KEY (bundle) REFERENCES aws_bundles (id)
+);
+CREATE INDEX aws_bundle_uses_bundle_idx ON aws_bundle_uses (bundle);
+
 -- Prices ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE price_books (
@@ -182,6 +256,8 @@ CREATE TABLE workspaces (
   directory_user text NOT NULL,
   root_gib integer,
   user_gib integer,
+  bundle_id text, -- the custom bundle that it is made of; NULL: Amazon's public one
+  image_since timestamptz, -- since when it waits, or waited, for its image
   auto_stop_timeout_minutes integer,
   max_lifetime_days integer,
   keep_alive boolean NOT NULL DEFAULT false,
@@ -868,8 +944,8 @@ GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
   blueprint_upgrades, blueprint_upgrade_items,
-  organisation, usage TO :"app";
-GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses TO :"app";
+  organisation, usage, blueprint_images, aws_bundles TO :"app";
+GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
 GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),

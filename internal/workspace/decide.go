@@ -679,10 +679,11 @@ func (t times) due(now time.Time, pause time.Duration) time.Time {
 
 // apply brings a note onto the row.
 func (d decision) apply(w *WorkSpace, l look, now time.Time) {
-	d.conclude(w, now)
+	bundleID := ""
 	if d.moved {
-		l.found = l.target
+		l.found, bundleID = l.target, l.target.BundleID
 	}
+	d.conclude(w, bundleID, now)
 	if l.target != nil {
 		w.Missed = 0
 	}

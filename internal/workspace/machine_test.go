@@ -914,7 +914,7 @@ func (m *machine) answered(w *WorkSpace, d decision, err error) {
 		}
 		before := m.w
 		m.looked = m.now
-		decision{target: m.amazon.peer.id}.conclude(&m.w, m.now)
+		decision{target: m.amazon.peer.id}.conclude(&m.w, "", m.now)
 		m.save(before, "migration_begun", m.w.wishedBy())
 		m.rest(m.w.Version, measures.least)
 	case act == modify && d.property != (Property{AutoStopMinutes: d.property.AutoStopMinutes}):

@@ -9,9 +9,9 @@ import (
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/policy"
-	"github.com/robco-forge/forge/internal/postgres"
 )
 
 // A migration is Amazon's way to another bundle: a second WorkSpace is made for the same user, with the user volume's last
@@ -26,6 +26,7 @@ type Migration struct {
 	From            id.BlueprintVersion `json:"from"`
 	BundleType      string              `json:"bundle_type"`
 	OperatingSystem string              `json:"operating_system"`
+	Image           bool                `json:"image,omitempty"`   // the bundle is not one of Amazon's own
 	Upgrade         id.Upgrade          `json:"upgrade,omitempty"` // that asked for it; empty: a person did
 }
 
@@ -36,7 +37,7 @@ const maxMigrations = 25
 const (
 	codeMigration  = "MIGRATION_FAILED"
 	codeSuperseded = "MIGRATION_SUPERSEDED"
-	codeNoBundle   = "BUNDLE_NOT_FOUND"
+	codeNoBundle   = "BUNDLE_NOT_READY"
 )
 
 const lostByMigration = "a new WorkSpace takes its place: what is on the root volume (C:) is lost, and the user volume (D:) comes back from its last snapshot, up to 12 hours old"
@@ -96,7 +97,7 @@ func (f *Fleet) Migrate(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, vers
 
 // migrationTo is what is to be had from a version: the bundle type that it has, as far as the version offers that.
 func (w *WorkSpace) migrationTo(version id.BlueprintVersion, d blueprint.Definition) Migration {
-	m := Migration{Version: version, From: w.BlueprintVersionID, BundleType: w.BundleType, OperatingSystem: d.OperatingSystem}
+	m := Migration{Version: version, From: w.BlueprintVersionID, BundleType: w.BundleType, OperatingSystem: d.OperatingSystem, Image: d.Image != nil}
 	if !slices.Contains(d.BundleTypes, m.BundleType) {
 		m.BundleType = d.DefaultBundleType
 	}
@@ -158,7 +159,7 @@ func (f *Fleet) instead(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
 		return nil
 	}
 	w.Migration = nil
-	return f.fitHold(ctx, tx, w)
+	return errors.Join(f.settleBundle(ctx, tx, w), f.fitHold(ctx, tx, w))
 }
 
 // migrating is for one that Amazon has been asked to migrate, until it is known what came of it. Nothing else is asked for
@@ -214,7 +215,7 @@ func (t times) unseen(w *WorkSpace, l look, now time.Time) decision {
 }
 
 // conclude brings what came of a migration onto the row.
-func (d decision) conclude(w *WorkSpace, now time.Time) {
+func (d decision) conclude(w *WorkSpace, bundleID string, now time.Time) {
 	switch {
 	case d.target != "":
 		w.TargetID = &d.target
@@ -225,7 +226,9 @@ func (d decision) conclude(w *WorkSpace, now time.Time) {
 		}
 		return
 	case d.moved:
-		w.move(*w.MigrationAskedAt)
+		w.become(*w.Migration, bundleID)
+		w.AcceptedAt, w.EnlargedAt, w.ReducedAt, w.GrownAt, w.Retag = w.MigrationAskedAt, nil, nil, nil, true // Amazon's waits begin anew
+		w.endMigration()
 	case d.unmoved:
 		w.endMigration()
 	default:
@@ -237,16 +240,12 @@ func (d decision) conclude(w *WorkSpace, now time.Time) {
 	w.UpdatedAt = now
 }
 
-// move makes the row the target's. Amazon's waits begin anew with it.
-func (w *WorkSpace) move(made time.Time) {
-	w.become(*w.Migration)
-	w.AcceptedAt, w.EnlargedAt, w.ReducedAt, w.GrownAt, w.Retag = &made, nil, nil, nil, true
-	w.endMigration()
-}
-
 // become is what a migration makes of a WorkSpace, apart from what Amazon shows.
-func (w *WorkSpace) become(m Migration) {
-	w.BlueprintVersionID, w.OperatingSystem = m.Version, m.OperatingSystem
+func (w *WorkSpace) become(m Migration, bundleID string) {
+	w.BlueprintVersionID, w.OperatingSystem, w.BundleID = m.Version, m.OperatingSystem, nil
+	if m.Image {
+		w.BundleID = &bundleID
+	}
 }
 
 func (w *WorkSpace) endMigration() {
@@ -260,7 +259,7 @@ func (r *Reconciler) migrationBegun(ctx context.Context, w *WorkSpace, target st
 			return audit.ErrNothing
 		}
 		was := *is
-		decision{target: target}.conclude(is, tx.Now)
+		decision{target: target}.conclude(is, "", tx.Now)
 		return save(ctx, tx, is, is.State, "migration_begun", is.wishedBy(), was.migrationDetails(target))
 	})
 	if errors.Is(err, audit.ErrNothing) {
@@ -285,7 +284,7 @@ func (w *WorkSpace) migrationDetails(target string) map[string]any {
 }
 
 // alreadyMigrated writes down that Amazon has the WorkSpace on the bundle that it is to be migrated to.
-func (r *Reconciler) alreadyMigrated(ctx context.Context, w *WorkSpace) error {
+func (r *Reconciler) alreadyMigrated(ctx context.Context, w *WorkSpace, bundleID string) error {
 	now, err := r.change(ctx, w, "migrated", func(tx *audit.Tx, is *WorkSpace) error {
 		if is.Migration == nil || is.Migration.Version != w.Migration.Version {
 			return audit.ErrNothing
@@ -295,7 +294,7 @@ func (r *Reconciler) alreadyMigrated(ctx context.Context, w *WorkSpace) error {
 		if err != nil {
 			return err
 		}
-		is.become(*is.Migration)
+		is.become(*is.Migration, bundleID)
 		is.endMigration()
 		if is.Asked == string(migrate) {
 			is.Asked, is.AskedAt = "", nil
@@ -320,7 +319,7 @@ func (r *Reconciler) alreadyMigrated(ctx context.Context, w *WorkSpace) error {
 // askMigrate asks Amazon for a migration. What is known of the bundles is looked up first; that it cannot be does not leave it
 // open whether anything was asked for.
 func (r *Reconciler) askMigrate(ctx context.Context, w ask) (target string, err error) {
-	bundleID, err := r.Fleet.bundleFor(ctx, r.Log.Pool(), w.Region, *w.Migration)
+	bundleID, err := r.bundleFor(ctx, w.WorkSpace)
 	if err != nil {
 		return "", err
 	}
@@ -333,21 +332,32 @@ func (r *Reconciler) askMigrate(ctx context.Context, w ask) (target string, err 
 // errMigrated says that there is nothing to migrate.
 var errMigrated = errors.New("workspace: it is of that bundle already")
 
-// bundleFor is the bundle that a migration goes to: what the fleet's choice says, or without one the bundle that the version
-// names, or Amazon's public one where it has no image of its own.
-func (f *Fleet) bundleFor(ctx context.Context, q postgres.Querier, region string, m Migration) (string, error) {
-	if f.Bundle != nil {
-		return f.Bundle(ctx, region, m.Version, m.BundleType)
+// bundleFor is the bundle that a WorkSpace is to be migrated to: that of the version's image, or Amazon's public one where it has
+// none. One that is still to be made is waited for, and its owner can read what for.
+func (r *Reconciler) bundleFor(ctx context.Context, w *WorkSpace) (string, error) {
+	m, f := w.Migration, r.Fleet
+	if f.Images == nil {
+		return f.Provider.PublicBundle(ctx, w.Region, m.BundleType, m.OperatingSystem)
 	}
-	d, err := blueprint.DefinitionOf(ctx, q, m.Version)
-	if err != nil {
-		return "", &ProviderError{Class: NotNow, Code: codeNoBundle, Message: "the blueprint version cannot be read", Err: err}
+	supply, err := f.Images.Bundle(ctx, r.Log.Pool(), blueprint.Need{Version: m.Version, Region: w.Region, ComputeType: m.BundleType, WorkSpace: w.ID})
+	var no *fault.Fault
+	switch {
+	case errors.As(err, &no):
+		return "", &ProviderError{Class: Rejected, Code: no.Code, Message: no.Message, Err: err}
+	case err != nil:
+		return "", &ProviderError{Class: NotNow, Code: codeNoBundle, Message: "the bundle of the version cannot be read", Err: err}
+	case supply.Public:
+		return f.Provider.PublicBundle(ctx, w.Region, m.BundleType, m.OperatingSystem)
+	case supply.Waiting != nil:
+		return "", &ProviderError{Class: Blocked, Code: codeNoBundle, Message: supply.Waiting.Say(r.Clock())}
 	}
-	if d.Image == nil {
-		return f.Provider.PublicBundle(ctx, region, m.BundleType, m.OperatingSystem)
+	return supply.BundleID, nil
+}
+
+// settleBundle lets go of the bundles that were kept for a WorkSpace and a migration that is over, but of the one that it has.
+func (f *Fleet) settleBundle(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
+	if f.Images == nil {
+		return nil
 	}
-	if named := d.Image.Bundles[region][m.BundleType]; named != "" {
-		return named, nil
-	}
-	return "", &ProviderError{Class: Rejected, Code: codeNoBundle, Message: "the version has no bundle of type " + m.BundleType + " in " + region}
+	return f.Images.Settle(ctx, tx, w.ID, deref(w.BundleID))
 }

@@ -92,6 +92,7 @@ type CreateSpec struct {
 	DirectoryUser   string
 	ComputeType     string
 	OperatingSystem string
+	BundleID        string // empty: the public bundle of the compute type and operating system
 	RunningMode     string
 	AutoStopMinutes int
 	Attempt         int

@@ -197,6 +197,9 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 		if err != nil || wait > 0 {
 			return errors.Join(err, r.rest(ctx, w, wait))
 		}
+		if w, err = r.prepare(ctx, w); err != nil || w == nil {
+			return err
+		}
 	}
 	if w.State == Conflict {
 		ctx = AsSweep(ctx) // it waits for an operator, not for us
@@ -466,6 +469,11 @@ func (r *Reconciler) resold(ctx context.Context, tx *audit.Tx, was, w *WorkSpace
 	if w.Change != "" || w.Migration != nil {
 		return nil // it still holds what the change will cost
 	}
+	if was.Migration != nil {
+		if err := r.Fleet.settleBundle(ctx, tx, w); err != nil {
+			return err
+		}
+	}
 	return r.Fleet.fitHold(ctx, tx, w)
 }
 
@@ -537,6 +545,11 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 		if err := f.Meter.End(ctx, tx, w.ID, last); err != nil {
 			return err
 		}
+		if f.Images != nil {
+			if err := f.Images.Release(ctx, tx, w.ID); err != nil {
+				return err
+			}
+		}
 		return f.Budgets.Release(ctx, tx, w.ID, string(w.State))
 	case w.State == Terminating && before != Terminating:
 		// Amazon bills until it is told: no fee is owed for a month that begins before it is gone.
@@ -583,10 +596,10 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 func (r *Reconciler) create(ctx context.Context, w *WorkSpace) error {
 	providerID, err := r.Fleet.Provider.Create(ctx, CreateSpec{
 		Intent: w.ID, Region: w.Region, DirectoryID: w.DirectoryID, DirectoryUser: w.DirectoryUser, ComputeType: w.BundleType,
-		OperatingSystem: w.OperatingSystem, RunningMode: w.RunningMode, AutoStopMinutes: w.spec().AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
+		OperatingSystem: w.OperatingSystem, BundleID: deref(w.BundleID), RunningMode: w.RunningMode, AutoStopMinutes: w.spec().AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
 	})
 	if err != nil {
-		return r.refused(ctx, w, create, err)
+		return r.refused(ctx, w, create, r.withoutBundle(ctx, w, err))
 	}
 	if err := r.Fleet.release(ctx, r.Log, w); err != nil {
 		r.Slog.WarnContext(ctx, "a hold that has ended could not be removed", "region", w.Region, "error", err)
@@ -648,7 +661,7 @@ func (r *Reconciler) perform(ctx context.Context, region string, act action, row
 // answered says what follows from the provider's answer.
 func (r *Reconciler) answered(ctx context.Context, w ask, act action, err error) error {
 	if errors.Is(err, errMigrated) {
-		return r.alreadyMigrated(ctx, w.WorkSpace)
+		return r.alreadyMigrated(ctx, w.WorkSpace, w.bundle)
 	}
 	if err != nil {
 		return r.refused(ctx, w.WorkSpace, act, err)

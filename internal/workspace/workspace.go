@@ -10,6 +10,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/cost"
 	"github.com/robco-forge/forge/internal/fault"
@@ -72,6 +73,8 @@ type WorkSpace struct {
 	DirectoryUser          string
 	RootGiB                *int // nil: not seen yet
 	UserGiB                *int
+	BundleID               *string    // the custom bundle that it is made of; nil: Amazon's public one
+	ImageSince             *time.Time // since when it waits, or waited, for its image
 	AutoStopTimeoutMinutes *int
 	MaxLifetimeDays        *int
 	KeepAlive              bool // it is not ended for being unused
@@ -138,7 +141,7 @@ type WorkSpace struct {
 
 const columns = `
 	id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type, operating_system, license,
-	running_mode, region, directory_id, directory_user, root_gib, user_gib, auto_stop_timeout_minutes, max_lifetime_days, keep_alive, schedule,
+	running_mode, region, directory_id, directory_user, root_gib, user_gib, bundle_id, image_since, auto_stop_timeout_minutes, max_lifetime_days, keep_alive, schedule,
 	tags, desired, wish_reason, state, state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
 	unclear, retag, rebooted_at, change, change_to, change_asked_at, change_begun_at, enlarged_at, reduced_at, grown_at,
 	migration, migration_asked_at, target_id,
@@ -175,9 +178,8 @@ type Fleet struct {
 	Provider Provider
 	Budgets  *budget.Book
 	Meter    *cost.Meter
-	// Bundle chooses Amazon's bundle for a version of a blueprint, in a region and for a bundle type. What it cannot have yet is a
-	// ProviderError whose class says when to ask again, never Ambiguous. nil knows the bundles that versions name, and Amazon's.
-	Bundle func(ctx context.Context, region string, version id.BlueprintVersion, bundleType string) (bundleID string, err error)
+	// Images makes the bundles of versions that have an image of their own; nil: there are none.
+	Images *blueprint.Images
 	// Directories by preference; place says which is chosen.
 	Directories []Directory
 	// Due is called after a commit that made something due now.
@@ -291,6 +293,7 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 		    migration = @migration, migration_asked_at = @migration_asked_at, target_id = @target_id,
 		    name = @name, user_id = @user_id, team_id = @team_id, project_id = @project_id, cost_centre = @cost_centre,
 		    bundle_type = @bundle_type, running_mode = @running_mode, root_gib = @root_gib, user_gib = @user_gib,
+		    bundle_id = @bundle_id, image_since = @image_since,
 		    auto_stop_timeout_minutes = @auto_stop_timeout_minutes, max_lifetime_days = @max_lifetime_days, keep_alive = @keep_alive,
 		    schedule = @schedule, tags = @tags, desired = @desired, wish_reason = @wish_reason, state = @state, state_reason = @state_reason,
 		    error_code = @error_code, error_message = @error_message, provider_id = @provider_id, observed_state = @observed_state,
@@ -334,6 +337,7 @@ func (w *WorkSpace) named() pgx.NamedArgs {
 		"migration": w.Migration, "migration_asked_at": w.MigrationAskedAt, "target_id": w.TargetID,
 		"id": w.ID, "name": w.Name, "user_id": w.UserID, "team_id": w.TeamID, "project_id": w.ProjectID, "cost_centre": w.CostCentre,
 		"bundle_type": w.BundleType, "running_mode": w.RunningMode, "root_gib": w.RootGiB, "user_gib": w.UserGiB,
+		"bundle_id": w.BundleID, "image_since": w.ImageSince,
 		"auto_stop_timeout_minutes": w.AutoStopTimeoutMinutes, "max_lifetime_days": w.MaxLifetimeDays, "keep_alive": w.KeepAlive,
 		"schedule": w.Schedule, "tags": w.Tags, "desired": w.Desired, "wish_reason": w.WishReason, "state": w.State, "state_reason": w.StateReason,
 		"error_code": w.ErrorCode, "error_message": w.ErrorMessage, "provider_id": w.ProviderID, "observed_state": w.ObservedState,

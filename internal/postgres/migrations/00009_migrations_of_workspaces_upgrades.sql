@@ -1,4 +1,4 @@
--- forge: oldest binary 8
+-- forge: oldest binary 9
 
 -- Migrations to another bundle, and upgrades of what lives. A program that does not know migrations would lose the new id of one.
 
