@@ -114,6 +114,7 @@ func (s *Server) routes() {
 	s.workspaceRoutes()
 	s.lifecycleRoutes()
 	s.policyRoutes()
+	s.upgradeRoutes()
 	s.peopleRoutes()
 	s.tokenRoutes()
 	s.blueprintRoutes()

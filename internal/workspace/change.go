@@ -324,7 +324,7 @@ func (w *WorkSpace) mayChange() error {
 	if err := w.allow(OpChange); err != nil {
 		return err
 	}
-	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) {
+	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) || w.MigrationAskedAt != nil {
 		return w.busy("another change")
 	}
 	return nil
@@ -485,6 +485,9 @@ func (w *WorkSpace) wantedSpec() price.Spec {
 			to.UserGiB = &n
 		}
 	}
+	if w.Migration != nil {
+		to.BundleType, to.OperatingSystem = w.Migration.BundleType, w.Migration.OperatingSystem
+	}
 	switch w.Change {
 	case changeBundle:
 		to.BundleType = w.ChangeTo
@@ -535,7 +538,7 @@ func (f *Fleet) reserve(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
 		return err
 	}
 	fixed, lease := c.Hold()
-	if w.Change != "" {
+	if w.Change != "" || w.Migration != nil {
 		lease = max(lease, c.LeaseBefore)
 	}
 	have, _, _, err := f.Budgets.Held(ctx, tx, w.ID)
