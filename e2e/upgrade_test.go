@@ -126,13 +126,20 @@ func (u *upgrading) version(change func(*blueprint.Definition)) {
 	u.t.Helper()
 	ctx := actor.With(u.t.Context(), actor.Operator("test"))
 	err := u.forge.Log.Change(ctx, audit.Intent{Action: "blueprint.publish", ResourceType: "blueprint"}, func(tx *audit.Tx) error {
-		b, v, err := blueprint.Resolve(ctx, tx, actor.System("test"), "backend/services")
+		b, err := blueprint.Change(ctx, tx, "backend/services")
+		if err != nil {
+			return err
+		}
+		v, err := blueprint.VersionOf(ctx, tx, b.ID, b.LatestVersion)
 		if err != nil {
 			return err
 		}
 		d := v.Definition
 		change(&d)
-		_, err = blueprint.AddVersion(ctx, tx, b.ID, d)
+		if v, err = blueprint.AddVersion(ctx, tx, &b, d, blueprint.Source{}); err != nil {
+			return err
+		}
+		_, _, err = blueprint.Promote(ctx, tx, &b, v.Number, "")
 		return err
 	})
 	if err != nil {
@@ -364,7 +371,7 @@ func TestUpgradesOfSettingsAndThoseThatGoWrong(t *testing.T) {
 
 	// Whom the budgets have no room for is left as they are, and the upgrade says why; so is what is too young.
 	u.version(func(d *blueprint.Definition) {
-		d.Image, d.BundleTypes, d.DefaultBundleType = nil, []string{"GRAPHICS_G4DN"}, "GRAPHICS_G4DN"
+		d.Image, d.BundleTypes, d.DefaultBundleType = nil, []string{"POWERPRO"}, "POWERPRO" // of Amazon's own image again
 	})
 	ask := map[string]any{"confirm": "services", "batch_size": 25}
 	for _, i := range *ends(run(ask), "DONE").Items {
@@ -380,7 +387,7 @@ func TestUpgradesOfSettingsAndThoseThatGoWrong(t *testing.T) {
 			want, code = "SKIPPED", "BUDGET_EXCEEDED"
 		}
 		if i.State != want || code != "" && *i.Code != code {
-			t.Fatalf("%+v, want %s %s", i, want, code)
+			t.Fatalf("%+v %s, want %s %s", i, u.text(`SELECT string_agg(code || message, E'\n') FROM blueprint_upgrade_items WHERE workspace_id = $1`, i.WorkspaceId), want, code)
 		}
 	}
 	if left := u.count(`bundle_type = 'STANDARD'`); left != 1 {

@@ -371,7 +371,7 @@ func (u *update) possible(ctx context.Context, property, to string) error {
 		family := slices.IndexFunc(computeFamilies, func(f []string) bool { return slices.Contains(f, w.BundleType) })
 		if family < 0 || !slices.Contains(computeFamilies[family], to) {
 			return ErrChange.Sayf("Amazon does not change %s into %s: it would migrate the WorkSpace, which gives it a new id, loses its root volume and brings the user volume back from its last snapshot", w.BundleType, to).
-				Suggestf("launch a new one with %s, move what you need, and terminate this one", to).Detail("from", w.BundleType).Detail("to", to)
+				Suggestf("save what you need and ask for that with `forge upgrade --bundle %s`, or launch a new one", to).Detail("from", w.BundleType).Detail("to", to)
 		}
 		root, user := w.volumes()
 		if !volumesFit(to, root, user) {
