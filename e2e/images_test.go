@@ -327,7 +327,7 @@ func TestFromAGoldenWorkSpaceToOneInTwoRegions(t *testing.T) {
 		}
 	}
 	// The next of the size waits for nothing, and one of another size for a bundle alone.
-	again := s.launch(users[2], client.WorkspaceCreate{Blueprint: "studio", Region: ptr(abroad), BundleType: ptr(client.WorkspaceCreateBundleType("PERFORMANCE"))})
+	again := s.launch(users[2], client.WorkspaceCreate{Blueprint: "studio", Region: ptr(rigRegion), BundleType: ptr(client.WorkspaceCreateBundleType("PERFORMANCE"))})
 	if took := s.until("the third runs", 15*time.Second, func() bool { return s.state(again.Id) == "AVAILABLE" }); took > 25*time.Minute {
 		t.Errorf("it took %s, though its image was there", took)
 	}
