@@ -24,7 +24,7 @@ func (s *studio) gallery(n int) []string {
 	s.t.Helper()
 	c := s.in(rigRegion)
 	first, err := c.CreateWorkspaceImage(s.t.Context(), &workspaces.CreateWorkspaceImageInput{
-		Name: aws.String("gallery-0"), Description: aws.String("somebody's"), WorkspaceId: &s.golden,
+		Name: aws.String("gallery-0"), Description: aws.String("of somebody"), WorkspaceId: &s.golden,
 	})
 	if err != nil {
 		s.t.Fatal(err)
