@@ -20,6 +20,7 @@ type WorkspaceCreate struct {
 	Project                string            `json:"project,omitempty" maxLength:"64" doc:"A project of your team, by id or name; its cost centre pays"`
 	Name                   string            `json:"name,omitempty" maxLength:"63"`
 	Tags                   map[string]string `json:"tags,omitempty" maxProperties:"40"`
+	Parameters             map[string]string `json:"parameters,omitempty" maxProperties:"32" doc:"Of the blueprint, as text"`
 	AutoStopTimeoutMinutes *int              `json:"auto_stop_timeout_minutes,omitempty" doc:"Idle timeout in steps of 60 minutes; AUTO_STOP only"`
 	MaxLifetimeDays        *int              `json:"max_lifetime_days,omitempty"`
 	KeepAlive              bool              `json:"keep_alive,omitempty" doc:"Do not end it for being unused"`
@@ -130,6 +131,8 @@ type Workspace struct {
 	Upcoming               []Upcoming        `json:"upcoming,omitempty" doc:"What will happen by itself, when, why, and how it is put off; not in lists"`
 	AllowedOperations      []string          `json:"allowed_operations" nullable:"false" doc:"What may be asked for in its state"`
 	Tags                   map[string]string `json:"tags"`
+	Parameters             map[string]string `json:"parameters,omitempty" doc:"Of its blueprint; not in lists, as the environment"`
+	Environment            map[string]string `json:"environment,omitempty" doc:"The blueprint's settings with the parameters in them"`
 	State                  string            `json:"state" enum:"PENDING,AVAILABLE,STARTING,STOPPING,STOPPED,REBOOTING,REBUILDING,RESTORING,UPDATING,IMPAIRED,MAINTENANCE,SUSPENDED,TERMINATING,TERMINATED,FAILED,CONFLICT" doc:"What is seen"`
 	StateReason            string            `json:"state_reason"`
 	Desired                string            `json:"desired" enum:"AVAILABLE,STOPPED,TERMINATED" doc:"What is wanted"`
@@ -194,6 +197,7 @@ type WorkspaceAdmitted struct {
 	Workspace Workspace      `json:"workspace"`
 	Estimate  Estimate       `json:"estimate"`
 	Budgets   []BudgetEffect `json:"budgets" nullable:"false"`
+	Warnings  []string       `json:"warnings,omitempty" doc:"Such as that the version is deprecated"`
 	DryRun    bool           `json:"dry_run" doc:"True: nothing was made or reserved"`
 }
 
@@ -337,32 +341,6 @@ type TokenCreated struct {
 type TokenList struct {
 	Items      []Token `json:"items" nullable:"false"`
 	NextCursor string  `json:"next_cursor,omitempty"`
-}
-
-// Blueprint is a template with its active version.
-type Blueprint struct {
-	ID                     string    `json:"id"`
-	Ref                    string    `json:"ref" example:"backend/go-dev" doc:"How to name it when launching"`
-	Name                   string    `json:"name"`
-	TeamID                 string    `json:"team_id,omitempty" doc:"Empty: public"`
-	Description            string    `json:"description"`
-	ActiveVersion          int       `json:"active_version"`
-	VersionID              string    `json:"version_id"`
-	Digest                 string    `json:"digest" doc:"SHA-256 of the canonical definition"`
-	OperatingSystem        string    `json:"operating_system"`
-	BundleTypes            []string  `json:"bundle_types" nullable:"false"`
-	DefaultBundleType      string    `json:"default_bundle_type"`
-	RunningMode            string    `json:"running_mode"`
-	AutoStopTimeoutMinutes int       `json:"auto_stop_timeout_minutes,omitempty"`
-	MaxLifetimeDays        int       `json:"max_lifetime_days,omitempty"`
-	Software               []string  `json:"software" nullable:"false"`
-	UpdatedAt              time.Time `json:"updated_at"`
-}
-
-// BlueprintList is a page of blueprints.
-type BlueprintList struct {
-	Items      []Blueprint `json:"items" nullable:"false"`
-	NextCursor string      `json:"next_cursor,omitempty"`
 }
 
 // CostGroup is one group's cost.

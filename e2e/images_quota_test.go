@@ -16,6 +16,7 @@ import (
 	"github.com/robco-forge/forge/client"
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/id"
 )
 
@@ -86,7 +87,7 @@ func TestSixtyVersionsLaunchUnderAQuotaOfFiftyBundles(t *testing.T) {
 		for i := range made {
 			n := batch + i
 			name := fmt.Sprintf("sixty-%d", n)
-			s.publish(name, &blueprint.Image{Images: map[string]string{rigRegion: images[n/2]}}, sizes[n%2])
+			s.publish(name, &spec.Image{Images: map[string]string{rigRegion: images[n/2]}}, sizes[n%2])
 			made[i] = s.launch(users[n], client.WorkspaceCreate{Blueprint: name, Region: ptr(rigRegion)}).Id
 		}
 		s.until(fmt.Sprintf("the %d from the %dth on run", atOnce, batch), time.Minute, func() bool {
@@ -140,7 +141,7 @@ func TestWhatIsUsedIsNeverCollected(t *testing.T) {
 	sizes := []string{"STANDARD", "PERFORMANCE", "POWER", "POWERPRO", "GRAPHICS_G4DN"}
 	var versions []id.BlueprintVersion
 	for i, image := range images {
-		versions = append(versions, s.publish(fmt.Sprintf("used-%d", i), &blueprint.Image{Images: map[string]string{rigRegion: image}}, sizes...))
+		versions = append(versions, s.publish(fmt.Sprintf("used-%d", i), &spec.Image{Images: map[string]string{rigRegion: image}}, sizes...))
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer stop()

@@ -26,6 +26,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/aws/emulator"
 	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/workspace"
@@ -90,7 +91,7 @@ func (s *studio) in(region string) *workspaces.Client {
 }
 
 // publish makes a public blueprint with one version.
-func (s *studio) publish(name string, image *blueprint.Image, sizes ...string) id.BlueprintVersion {
+func (s *studio) publish(name string, image *spec.Image, sizes ...string) id.BlueprintVersion {
 	s.t.Helper()
 	d := blueprint.Definition{
 		OperatingSystem: "WINDOWS", License: "INCLUDED", BundleTypes: sizes, DefaultBundleType: sizes[0], RunningMode: "ALWAYS_ON", Image: image,
@@ -98,11 +99,17 @@ func (s *studio) publish(name string, image *blueprint.Image, sizes ...string) i
 	var version id.BlueprintVersion
 	ctx := actor.With(s.t.Context(), actor.Operator("rig"))
 	err := s.rig.forge.Log.Change(ctx, audit.Intent{Action: "blueprint.publish", ResourceType: "blueprint"}, func(tx *audit.Tx) error {
-		b, err := blueprint.Create(ctx, tx, nil, name, "for tests", d)
+		b, err := blueprint.Create(ctx, tx, nil, name, blueprint.About{Description: "for tests"})
 		if err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT id FROM blueprint_versions WHERE blueprint_id = $1`, b.ID).Scan(&version)
+		v, err := blueprint.AddVersion(ctx, tx, &b, d, blueprint.Source{})
+		if err != nil {
+			return err
+		}
+		version = v.ID
+		_, _, err = blueprint.Promote(ctx, tx, &b, v.Number, "")
+		return err
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -191,8 +198,8 @@ func (s *studio) own(region string) (images []types.WorkspaceImage, bundles []ty
 	}
 }
 
-func (s *studio) goldenImage() *blueprint.Image {
-	return &blueprint.Image{Golden: &blueprint.Golden{Region: rigRegion, Workspace: s.golden}}
+func (s *studio) goldenImage() *spec.Image {
+	return &spec.Image{Golden: &spec.Golden{Region: rigRegion, Workspace: s.golden}}
 }
 
 // fate counts what lies between two instructions of the loops that can be seen from outside, and at one of them the process is dead:

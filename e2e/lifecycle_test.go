@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
@@ -425,9 +426,15 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	for l.clock.Now().Before(stopped.Add(29 * day)) {
 		l.pass(day)
 	}
-	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 30, false)
+	// A month begins after its end in so many days, whatever today is: its fee is saved.
+	foreseen, err := workspace.Simulate(t.Context(), l.forge.Pool, workspace.Filter{}, l.clock.Now(), 45, workspace.WhatIf{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := workspace.Simulate(late, l.forge.Pool, workspace.Filter{}, l.clock.Now(), 45, workspace.WhatIf{}); !errors.Is(err, workspace.ErrTooLarge) {
+		t.Errorf("a simulation that takes too long: %v", err)
 	}
 	w := l.until("it is flagged", day/4, func(w client.Workspace) bool { return w.StaleAt != nil })
 	if u := *w.Upcoming; u[0].Policy != "stale" || u[0].At == nil || !u[0].At.Equal(w.StaleAt.Add(7*day)) {
@@ -452,13 +459,15 @@ func TestAForgottenWorkSpaceEnds(t *testing.T) {
 	if len(foreseen.Deeds) != len(done) {
 		t.Fatalf("foreseen %+v, done %+v", foreseen.Deeds, done)
 	}
+	slices.SortFunc(foreseen.Deeds, func(a, b workspace.SimulatedDeed) int { return a.At.Compare(b.At) })
 	for i, d := range foreseen.Deeds {
 		if late := done[i].At.Sub(d.At); d.Action != done[i].Kind || late < 0 || late > day {
 			t.Errorf("foreseen %s at %v, done %s at %v", d.Action, d.At, done[i].Kind, done[i].At)
 		}
 	}
-	if saved := foreseen.EstimatedWithout - foreseen.EstimatedWith; saved <= 0 || foreseen.Policies[1].Terminations != 1 || foreseen.Policies[1].EstimatedSaving != saved {
-		t.Errorf("would save %s: %+v", saved, foreseen.Policies)
+	if saved := foreseen.EstimatedWithout - foreseen.EstimatedWith; saved <= 0 || foreseen.Policies[1].Terminations != 1 || foreseen.Policies[1].EstimatedSaving != saved ||
+		len(foreseen.Teams) != 1 || foreseen.Teams[0].Terminations != 1 || foreseen.Teams[0].EstimatedSaving != saved {
+		t.Errorf("would save %s: %+v, %+v", saved, foreseen.Policies, foreseen.Teams)
 	}
 }
 

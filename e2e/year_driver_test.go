@@ -134,10 +134,18 @@ func (y *year) enrol() {
 		if _, err := people.CreateTeam(ctx, tx, "year", "cc-3000"); err != nil {
 			return err
 		}
-		if _, err := blueprint.Create(ctx, tx, nil, "year", "what the year is made with", blueprint.Definition{
+		b, err := blueprint.Create(ctx, tx, nil, "year", blueprint.About{Description: "what the year is made with"})
+		if err != nil {
+			return err
+		}
+		v, err := blueprint.AddVersion(ctx, tx, &b, blueprint.Definition{
 			OperatingSystem: "WINDOWS", License: "INCLUDED", DefaultBundleType: "STANDARD", RunningMode: "AUTO_STOP", AutoStopTimeoutMinutes: 60,
 			BundleTypes: []string{"STANDARD", "PERFORMANCE", "POWER"},
-		}); err != nil {
+		}, blueprint.Source{})
+		if err != nil {
+			return err
+		}
+		if _, _, err := blueprint.Promote(ctx, tx, &b, v.Number, ""); err != nil {
 			return err
 		}
 		as := func(u people.User) actor.Actor {

@@ -163,7 +163,7 @@ type filler struct {
 }
 
 // big are the tables whose further indexes and foreign keys are taken away while they are filled, and made again after.
-var big = []string{"workspaces", "workspace_events", "usage", "cost_records", "budget_holds", "budget_periods", "audit_logs"}
+var big = []string{"workspaces", "workspace_events", "usage", "cost_records", "cost_hours", "cost_days", "budget_holds", "budget_periods", "audit_logs"}
 
 // Fill writes an organisation of the sizes into an empty migrated database, as the owner of its tables: the same rows for
 // the same sizes. A few people have most WorkSpaces, most WorkSpaces have ended, and everything is spread over two years.
@@ -180,7 +180,7 @@ func Fill(ctx context.Context, conn *pgx.Conn, s Sizes, progress func(format str
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{f.workspaces, f.events, f.usage, f.costs, f.budgets, f.holds, f.audit} {
+	for _, step := range []func(context.Context) error{f.workspaces, f.events, f.attributions, f.usage, f.costs, f.sums, f.budgets, f.holds, f.audit} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -332,8 +332,18 @@ func (f *filler) blueprints(ctx context.Context) error {
 	})); err != nil {
 		return err
 	}
-	return f.copyRows(ctx, "blueprint_versions", []string{"id", "blueprint_id", "number", "definition", "digest", "created_by", "created_at"}, each(len(f.versions), func(i int) []any {
+	if err := f.copyRows(ctx, "blueprint_versions", []string{"id", "blueprint_id", "number", "definition", "digest", "created_by", "created_at"}, each(len(f.versions), func(i int) []any {
 		return []any{f.versions[i].id, f.versions[i/4*4].name, i%4 + 1, definition, hex.EncodeToString(digest[:]), "bench", Begin}
+	})); err != nil {
+		return err
+	}
+	if err := f.copyRows(ctx, "blueprint_statuses", []string{"version_id", "ordinal", "status", "set_by", "set_at"}, each(2*len(f.versions), func(i int) []any {
+		return []any{f.versions[i/2].id, i % 2, []string{"draft", "published"}[i%2], "bench", Begin}
+	})); err != nil {
+		return err
+	}
+	return f.copyRows(ctx, "blueprint_promotions", []string{"blueprint_id", "ordinal", "number", "kind", "set_by", "set_at"}, each(len(f.versions), func(i int) []any {
+		return []any{f.versions[i/4*4].name, i%4 + 1, i%4 + 1, "promote", "bench", Begin}
 	}))
 }
 
@@ -449,12 +459,37 @@ func (f *filler) events(ctx context.Context) error {
 	}))
 }
 
+// attributions are one of each WorkSpace, numbered as those are from 1. Two in three have a tag.
+func (f *filler) attributions(ctx context.Context) error {
+	_, err := f.conn.Exec(ctx, `
+		INSERT INTO cost_attributions (id, digest, workspace_id, user_id, team_id, project_id, cost_centre, blueprint_id, blueprint_version_id,
+		                               bundle_type, region, tags)
+		OVERRIDING SYSTEM VALUE
+		SELECT n + 1, sha256(convert_to(w.id, 'UTF8')), w.id, w.user_id, w.team_id, w.project_id, w.cost_centre, v.blueprint_id, v.id,
+		       w.bundle_type, w.region, CASE n % 3 WHEN 0 THEN '{}' ELSE jsonb_build_object('env', (ARRAY['dev', 'test'])[n % 3]) END
+		FROM (SELECT *, substr(name, 6)::bigint AS n FROM workspaces) w JOIN blueprint_versions v ON v.id = w.blueprint_version_id
+		ORDER BY n`)
+	if err != nil {
+		return err
+	}
+	_, err = f.conn.Exec(ctx, `SELECT setval(pg_get_serial_sequence('cost_attributions', 'id'), $1)`, f.WorkSpaces)
+	return err
+}
+
+// sums are those of the records.
+func (f *filler) sums(ctx context.Context) error {
+	begun := time.Now()
+	err := pgx.BeginFunc(ctx, f.conn, func(tx pgx.Tx) error { return cost.Rebuild(ctx, tx) })
+	f.progress("%-18s in %s", "the costs' sums", time.Since(begun).Round(time.Millisecond))
+	return err
+}
+
 // usage is the fee and the running time of every WorkSpace. One in thirty of what runs is due.
 func (f *filler) usage(ctx context.Context) error {
 	hour := Now.Truncate(time.Hour)
 	return f.copyRows(ctx, "usage", []string{
 		"id", "workspace_id", "kind", "opened_at", "closed_at", "price_id", "rate_micros", "hour_rule", "user_id", "team_id", "project_id",
-		"cost_centre", "settled_until", "settled_micros", "due_at",
+		"cost_centre", "settled_until", "settled_micros", "due_at", "attribution_id",
 	}, each(2*f.WorkSpaces, func(i int) []any {
 		d := &f.desktops[i/2]
 		u := f.users[d.user]
@@ -478,7 +513,7 @@ func (f *filler) usage(ctx context.Context) error {
 		}
 		return []any{
 			id, d.id(), kind, d.opened(), closed, f.price, rate, "session_ceil", u.id, f.teams[u.team].id, text(d.project),
-			fmt.Sprintf("cc-%d", u.team), settled, int64(1_000_000), again,
+			fmt.Sprintf("cc-%d", u.team), settled, int64(1_000_000), again, i/2 + 1,
 		}
 	}))
 }
@@ -515,7 +550,7 @@ func (f *filler) costs(ctx context.Context) error {
 	}
 	return f.copyRows(ctx, "cost_records", []string{
 		"id", "usage_id", "workspace_id", "user_id", "team_id", "project_id", "cost_centre", "price_id", "compute_cost_micros",
-		"period_start", "period_end", "recorded_at",
+		"period_start", "period_end", "recorded_at", "attribution_id",
 	}, func() []any {
 		j, slice := next()
 		if j < 0 {
@@ -531,7 +566,7 @@ func (f *filler) costs(ctx context.Context) error {
 		}
 		return []any{
 			f.id("cost_", recorded), usage, d.id(), u.id, f.teams[u.team].id, text(d.project), fmt.Sprintf("cc-%d", u.team), f.price,
-			int64(100_000 + f.rng.IntN(1_000_000)), from, to, recorded,
+			int64(100_000 + f.rng.IntN(1_000_000)), from, to, recorded, j + 1,
 		}
 	})
 }

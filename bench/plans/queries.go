@@ -286,27 +286,31 @@ func (a *asker) costs() {
 			return err
 		})
 	}
+	// What the sums of an answer are made of: days of one thing, or hours of everything that it is narrowed to.
+	days := func(dimension string) int64 {
+		return max(value[int64](a, `SELECT count(*) FROM cost_days WHERE dimension = $1 AND day >= $2 AND day < $3`, dimension, from, to),
+			value[int64](a, `SELECT count(*) FROM usage WHERE due_at <= $1`, Now.Add(time.Hour)))
+	}
 	sum("a user's month, by WorkSpace", part(" AND user_id = ?", user), by("cost_records_user_idx", "usage_open_user_idx"), cost.Query{GroupBy: "workspace", User: user})
 	sum("a team's month, by user", part(" AND team_id = ?", team), by("cost_records_team_idx", "usage_open_team_idx"), cost.Query{GroupBy: "user", Team: team})
-	sum("everyone's month, by team", part(""), by("cost_records_period_start_idx"), cost.Query{GroupBy: "team"})
+	for _, group := range []string{"team", "workspace", "region", "tag:env"} {
+		sum("everyone's month, by "+group, days(group), by("cost_days_day_idx|cost_days_pkey", "usage_due_idx"), cost.Query{GroupBy: group})
+	}
+	sum("a team's month, by day", part(" AND team_id = ?", team), by("cost_days_pkey", "usage_open_team_idx"), cost.Query{GroupBy: "total", Granularity: "day", Team: team})
 	for _, s := range []struct {
-		scope       budget.Scope
-		id, index   string
-		where, name string
+		scope    budget.Scope
+		id, name string
 	}{
-		{budget.User, string(user), "cost_records_user_idx", " AND user_id = ?", "a user"},
-		{budget.Team, string(team), "cost_records_team_idx", " AND team_id = ?", "a team"},
-		{budget.Project, project, "cost_records_project_idx", " AND project_id = ?", "a project"},
+		{budget.User, string(user), "a user"},
+		{budget.Team, string(team), "a team"},
+		{budget.Project, project, "a project"},
+		{budget.Organisation, budget.OrganisationID, "everyone"},
 	} {
-		a.ask("cost: what "+s.name+" has spent in a month", part(s.where, s.id), by(s.index), func() error {
+		a.ask("cost: what "+s.name+" has spent in a month", 100, by("cost_days_pkey"), func() error {
 			_, err := cost.Spent(a.ctx, a.Pool, s.scope, s.id, from, to)
 			return err
 		})
 	}
-	a.ask("cost: what everyone has spent in a month", part(""), by("cost_records_period_start_idx"), func() error {
-		_, err := cost.Spent(a.ctx, a.Pool, budget.Organisation, budget.OrganisationID, from, to)
-		return err
-	})
 	a.ask("cost: of fifty WorkSpaces, to date", 2*page, by("usage_workspace_idx"), func() error {
 		var ids []id.WorkSpace
 		for _, ws := range someWorkspaces(a) {
@@ -357,7 +361,7 @@ func (a *asker) budgets() {
 		_, err = budget.List(a.ctx, a.Pool, budget.View{Users: users, Teams: []string{string(team)}, Projects: projects}, Now, "", page)
 		return err
 	})
-	a.ask("budgets: the month begins", 2*budgets, by("budget_periods_pkey", "budget_holds_user_idx", "cost_records_user_idx"), func() error {
+	a.ask("budgets: the month begins", 2*budgets, by("budget_periods_pkey", "budget_holds_user_idx", "cost_days_pkey"), func() error {
 		return a.change(a.ctx, func(tx *audit.Tx) error {
 			_, err := a.book.RollOver(a.ctx, tx)
 			return err
@@ -417,17 +421,27 @@ func (a *asker) blueprints() {
 	team := value[id.Team](a, busiestTeam)
 	engineer := actor.Actor{Type: actor.TypeUser, User: "usr_bench", Role: actor.Engineer, Team: team}
 	version := value[id.BlueprintVersion](a, `SELECT min(id) FROM blueprint_versions`)
-	all := value[int64](a, `SELECT count(*) FROM blueprints`) + value[int64](a, `SELECT count(*) FROM teams`)
+	all := value[int64](a, `SELECT count(*) FROM blueprints`) + value[int64](a, `SELECT count(*) FROM teams`) + page // each with its latest version
 	a.ask("blueprints: a team's and the public", all, by("blueprint_versions_number_uq"), func() error {
 		_, err := blueprint.List(a.ctx, a.Pool, engineer, "", page)
 		return err
 	})
 	name := value[string](a, `SELECT name FROM blueprints WHERE team_id IS NULL ORDER BY id LIMIT 1`)
-	a.ask("blueprints: what a reference means", all, by("blueprint_versions_number_uq"), func() error {
+	a.ask("blueprints: what a reference means", all, by("blueprint_versions_number_uq", "blueprint_statuses_pkey"), func() error {
 		_, _, err := blueprint.Resolve(a.ctx, a.Pool, engineer, name)
 		return err
 	})
-	a.ask("blueprints: how a version is written", all+value[int64](a, `SELECT count(*) FROM blueprint_versions`), nil, func() error {
+	all += value[int64](a, `SELECT count(*) FROM blueprint_versions`)
+	one := value[id.Blueprint](a, `SELECT id FROM blueprints ORDER BY id LIMIT 1`)
+	a.ask("blueprints: all versions of one", all, by("blueprint_versions_number_uq", "blueprint_statuses_pkey"), func() error {
+		_, err := blueprint.Versions(a.ctx, a.Pool, one, 0, page)
+		return err
+	})
+	a.ask("blueprints: the history of one", all, by("blueprint_versions_number_uq", "blueprint_promotions_pkey"), func() error {
+		_, err := blueprint.History(a.ctx, a.Pool, one, page)
+		return err
+	})
+	a.ask("blueprints: how a version is written", all, nil, func() error {
 		_, err := blueprint.Refs(a.ctx, a.Pool, []id.BlueprintVersion{version})
 		return err
 	})

@@ -11,7 +11,6 @@ import (
 	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/cost"
-	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/price"
@@ -139,9 +138,9 @@ func seedBlueprints(ctx context.Context, tx *audit.Tx, teams map[string]people.T
 		OperatingSystem: "WINDOWS", License: "INCLUDED", DefaultBundleType: "STANDARD", RunningMode: price.AutoStop, AutoStopTimeoutMinutes: 60,
 		BundleTypes: []string{"STANDARD", "PERFORMANCE", "POWER", "POWERPRO"}, MaxLifetimeDays: 180, Software: []string{"git 2.47", "go 1.26", "vscode 1.95"},
 	}
-	backend, data := teams["backend"].ID, teams["data"].ID
+	backend, data := teams["backend"], teams["data"]
 	for _, b := range []struct {
-		team        *id.Team
+		team        *people.Team
 		name, about string
 		change      func(*blueprint.Definition)
 	}{
@@ -156,13 +155,21 @@ func seedBlueprints(ctx context.Context, tx *audit.Tx, teams map[string]people.T
 		d := base
 		d.Software = append([]string{}, base.Software...)
 		b.change(&d)
-		made, err := blueprint.Create(ctx, tx, b.team, b.name, b.about, d)
+		made, err := blueprint.Create(ctx, tx, b.team, b.name, blueprint.About{Description: b.about})
 		if err != nil {
 			return err
 		}
-		d.Software = append(d.Software, "delta 0.18")
-		if _, err := blueprint.AddVersion(ctx, tx, made.ID, d); err != nil {
-			return err
+		for _, more := range []string{"", "delta 0.18"} {
+			if more != "" {
+				d.Software = append(d.Software, more)
+			}
+			v, err := blueprint.AddVersion(ctx, tx, &made, d, blueprint.Source{})
+			if err != nil {
+				return err
+			}
+			if _, _, err := blueprint.Promote(ctx, tx, &made, v.Number, ""); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

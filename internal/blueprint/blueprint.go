@@ -3,13 +3,8 @@ package blueprint
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +16,7 @@ import (
 	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres"
 )
@@ -28,39 +24,30 @@ import (
 // What can go wrong with blueprints. One that is not yours does not exist for you (Requirement 2.4).
 var (
 	ErrNotFound = fault.New(fault.NotFound, "BLUEPRINT_NOT_FOUND", "there is no such blueprint or version for your team",
-		fault.Suggest("list what your team may use with `forge blueprints`"))
-	ErrNameTaken = fault.New(fault.Conflict, "BLUEPRINT_EXISTS", "the team has a blueprint with that name")
-	ErrInvalid   = fault.New(fault.Invalid, "BLUEPRINT_INVALID", "the blueprint's definition is not valid")
-	ErrBundle    = fault.New(fault.Invalid, "BUNDLE_NOT_IN_BLUEPRINT", "the blueprint does not offer that bundle type",
+		fault.Suggest("list what your team may use with `forge blueprint list`"))
+	ErrNameTaken = fault.New(fault.Conflict, "BLUEPRINT_EXISTS", "the team has a blueprint with that name",
+		fault.Suggest("add a version to it with `forge blueprint push`, or choose another name"))
+	ErrInvalid = fault.New(fault.Invalid, "BLUEPRINT_INVALID", "the blueprint is not valid",
+		fault.Suggest("correct what details.problems names, and try with `forge blueprint validate`"))
+	ErrBundle = fault.New(fault.Invalid, "BUNDLE_NOT_IN_BLUEPRINT", "the blueprint does not offer that bundle type",
 		fault.Suggest("choose one of the blueprint's bundle types"))
 	ErrOperatingSystem = fault.New(fault.Invalid, "OPERATING_SYSTEM_NOT_IN_BLUEPRINT", "the blueprint is for another operating system")
+	ErrRegion          = fault.New(fault.Invalid, "REGION_NOT_IN_BLUEPRINT", "the blueprint has no bundle of that type in that region",
+		fault.Suggest("choose one of the regions and bundle types in details"))
+	ErrParameter = fault.New(fault.Invalid, "PARAMETER_INVALID", "a parameter of the blueprint is missing or not allowed",
+		fault.Suggest("see the blueprint's parameters with `forge blueprint show NAME`"))
+	ErrRequiredTag = fault.New(fault.Invalid, "TAG_REQUIRED", "a tag that the blueprint requires is missing or has a value that is not allowed",
+		fault.Suggest("give the tag, as in --tag KEY=VALUE"))
 
 	nameRule = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 )
 
-// Definition is what a version says.
-type Definition = spec.Definition
-
-func validate(d Definition) error {
-	switch {
-	case d.OperatingSystem == "" || d.License == "":
-		return ErrInvalid.Sayf("operating_system and license must be given")
-	case len(d.BundleTypes) == 0 || !slices.Contains(d.BundleTypes, d.DefaultBundleType):
-		return ErrInvalid.Sayf("default_bundle_type must be one of bundle_types")
-	case d.RunningMode != "AUTO_STOP" && d.RunningMode != "ALWAYS_ON":
-		return ErrInvalid.Sayf("running_mode must be AUTO_STOP or ALWAYS_ON")
-	case d.RunningMode == "AUTO_STOP" && (d.AutoStopTimeoutMinutes <= 0 || d.AutoStopTimeoutMinutes%60 != 0):
-		return ErrInvalid.Sayf("auto_stop_timeout_minutes must be a multiple of 60")
-	case d.MaxLifetimeDays < 0 || d.MaxLifetimeDays > 3650:
-		return ErrInvalid.Sayf("max_lifetime_days must be between 1 and 3650")
-	}
-	for _, b := range d.BundleTypes {
-		if !slices.Contains(policy.Bundles, b) {
-			return ErrInvalid.Sayf("%q is not a bundle type; the bundle types are %s", b, strings.Join(policy.Bundles, ", "))
-		}
-	}
-	return nil
-}
+type (
+	// Definition is what a version says.
+	Definition = spec.Definition
+	// Image is where its root volume comes from.
+	Image = spec.Image
+)
 
 // Blueprint is a name with its versions; a public one has no team.
 type Blueprint struct {
@@ -69,7 +56,10 @@ type Blueprint struct {
 	TeamName      *string
 	Name          string
 	Description   string
-	ActiveVersion int
+	Owner         string
+	Labels        map[string]string
+	ActiveVersion int // 0: none yet
+	LatestVersion int // 0: none yet
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
@@ -82,106 +72,163 @@ func (b Blueprint) Ref() string {
 	return *b.TeamName + "/" + b.Name
 }
 
-// Version is one immutable version.
-type Version struct {
-	ID         id.BlueprintVersion
-	Number     int
-	Digest     string
-	CreatedAt  time.Time
-	Definition Definition
+func (b Blueprint) team() id.Team {
+	if b.TeamID == nil {
+		return ""
+	}
+	return *b.TeamID
 }
 
-// Create makes a blueprint with its first version; a nil team makes it public.
-func Create(ctx context.Context, tx *audit.Tx, team *id.Team, name, description string, d Definition) (Blueprint, error) {
+// About is what of a blueprint may change at any time, because no WorkSpace is made of it.
+type About struct {
+	Description string
+	Owner       string
+	Labels      map[string]string
+}
+
+// problems is the refusal of what a definition says.
+func problems(all []spec.Problem) error {
+	more := ""
+	if len(all) > 1 {
+		more = " (and " + strconv.Itoa(len(all)-1) + " more)"
+	}
+	return ErrInvalid.Sayf("%s%s", all[0], more).Detail("problems", all)
+}
+
+// Create makes a blueprint without versions; a nil team makes it public. Its team's leads may, and admins.
+func Create(ctx context.Context, tx *audit.Tx, team *people.Team, name string, about About) (Blueprint, error) {
+	b := Blueprint{
+		ID: id.New[id.Blueprint](), Name: name, Description: about.Description, Owner: about.Owner, Labels: labels(about.Labels),
+		CreatedAt: tx.Now, UpdatedAt: tx.Now,
+	}
+	if team != nil {
+		b.TeamID, b.TeamName = &team.ID, &team.Name
+	}
+	if err := policy.Require(tx.Actor, policy.BlueprintWrite, "", b.team()); err != nil {
+		return b, err
+	}
 	if !nameRule.MatchString(name) {
-		return Blueprint{}, ErrInvalid.Sayf("a blueprint's name is 1 to 63 lower-case letters, digits and hyphens")
+		return b, ErrInvalid.Sayf("a blueprint's name is 1 to 63 lower-case letters, digits and hyphens, and begins with a letter")
 	}
-	b := Blueprint{ID: id.New[id.Blueprint](), TeamID: team, Name: name, Description: description, ActiveVersion: 1, CreatedAt: tx.Now, UpdatedAt: tx.Now}
 	_, err := tx.Exec(ctx, `
-		INSERT INTO blueprints (id, team_id, name, description, active_version, created_by, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, 0, $5, $6, $6)`, b.ID, team, name, description, tx.Actor.ID(), tx.Now)
+		INSERT INTO blueprints (id, team_id, name, description, owner, labels, active_version, created_by, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $8)`, b.ID, b.TeamID, name, b.Description, b.Owner, b.Labels, tx.Actor.ID(), tx.Now)
 	if postgres.Violates(err, "blueprints_team_name_uq") {
-		return Blueprint{}, ErrNameTaken
+		return b, ErrNameTaken.Sayf("there is a blueprint %s already", b.Ref())
 	}
 	if err != nil {
-		return Blueprint{}, err
+		return b, err
 	}
-	_, err = AddVersion(ctx, tx, b.ID, d)
-	return b, err
+	tx.Record(audit.Event{Action: "blueprint.create", ResourceType: "blueprint", ResourceID: string(b.ID), Details: map[string]any{"ref": b.Ref()}})
+	return b, nil
 }
 
-// AddVersion adds the next version and makes it the active one. Versions before it stay as they are (Requirement 2.3).
-func AddVersion(ctx context.Context, tx *audit.Tx, blueprint id.Blueprint, d Definition) (Version, error) {
-	if err := validate(d); err != nil {
-		return Version{}, err
+func labels(l map[string]string) map[string]string {
+	if l == nil {
+		return map[string]string{}
 	}
-	canonical, err := json.Marshal(d)
+	return l
+}
+
+// Describe changes what is not under version. It tells whether anything changed.
+func Describe(ctx context.Context, tx *audit.Tx, b *Blueprint, about About) (bool, error) {
+	if problem := wrongAbout(about); problem != nil {
+		return false, problem
+	}
+	about.Labels = labels(about.Labels)
+	before := map[string]any{}
+	after := map[string]any{}
+	note := func(field, was, is string) {
+		if was != is {
+			before[field], after[field] = was, is
+		}
+	}
+	note("description", b.Description, about.Description)
+	note("owner", b.Owner, about.Owner)
+	note("labels", spec.Text(b.Labels), spec.Text(about.Labels))
+	if len(after) == 0 {
+		return false, nil
+	}
+	b.Description, b.Owner, b.Labels, b.UpdatedAt = about.Description, about.Owner, about.Labels, tx.Now
+	if _, err := tx.Exec(ctx, `UPDATE blueprints SET description = $2, owner = $3, labels = $4, updated_at = $5 WHERE id = $1`,
+		b.ID, b.Description, b.Owner, b.Labels, tx.Now); err != nil {
+		return false, err
+	}
+	tx.Record(audit.Event{Action: "blueprint.update", ResourceType: "blueprint", ResourceID: string(b.ID), Details: map[string]any{"before": before, "after": after}})
+	return true, nil
+}
+
+// wrongAbout checks by the rules of the file.
+func wrongAbout(about About) error {
+	ok := Definition{OperatingSystem: "X", License: "INCLUDED", BundleTypes: []string{"STANDARD"}, DefaultBundleType: "STANDARD", RunningMode: "ALWAYS_ON"}
+	text, err := spec.Format(spec.Document{Blueprint: "any", Description: about.Description, Owner: about.Owner, Labels: about.Labels, Definition: ok})
 	if err != nil {
-		return Version{}, err
+		return err
 	}
-	digest := sha256.Sum256(canonical)
-	v := Version{ID: id.New[id.BlueprintVersion](), Digest: hex.EncodeToString(digest[:]), CreatedAt: tx.Now, Definition: d}
-	// The blueprint's row is the lock that keeps version numbers dense. It is taken by itself, because a statement that
-	// waits for a row does not see the versions that came meanwhile.
-	if _, err = tx.Exec(ctx, `SELECT FROM blueprints WHERE id = $1 FOR NO KEY UPDATE`, blueprint); err != nil {
-		return v, err
+	if _, wrong := spec.Parse(text); len(wrong) > 0 {
+		for i := range wrong {
+			wrong[i].Line, wrong[i].Column = 0, 0
+		}
+		return problems(wrong)
 	}
-	err = tx.QueryRow(ctx, `
-		UPDATE blueprints
-		SET active_version = (SELECT coalesce(max(number), 0) + 1 FROM blueprint_versions WHERE blueprint_id = $1), updated_at = $2
-		WHERE id = $1
-		RETURNING active_version`, blueprint, tx.Now).Scan(&v.Number)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return v, ErrNotFound
-	}
-	if err != nil {
-		return v, err
-	}
-	if _, err = tx.Exec(ctx, `
-		INSERT INTO blueprint_versions (id, blueprint_id, number, definition, digest, created_by, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, v.ID, blueprint, v.Number, string(canonical), v.Digest, tx.Actor.ID(), tx.Now); err != nil {
-		return v, err
-	}
-	tx.Record(audit.Event{Action: "blueprint.publish", ResourceType: "blueprint", ResourceID: string(blueprint), Details: map[string]any{
-		"version": v.Number, "digest": v.Digest,
-	}})
-	return v, nil
+	return nil
 }
 
 const columns = `
-	b.id, b.team_id, t.name AS team_name, b.name, b.description, b.active_version, b.created_at, b.updated_at
+	b.id, b.team_id, t.name AS team_name, b.name, b.description, b.owner, b.labels, b.active_version,
+	coalesce((SELECT max(number) FROM blueprint_versions v WHERE v.blueprint_id = b.id), 0) AS latest_version, b.created_at, b.updated_at
 FROM blueprints b LEFT JOIN teams t ON t.id = b.team_id`
 
-// visible narrows to what the actor may launch from: the own team's and public ones, or all for an admin.
-func visible(a actor.Actor) (all bool, team id.Team) {
-	return policy.ReachOf(a, policy.BlueprintRead) == policy.Any, a.Team
+// visible narrows to what the actor may see: public ones and the own team's, all for an admin, none for a stranger.
+func visible(a actor.Actor) (public, all bool, team id.Team) {
+	reach := policy.ReachOf(a, policy.BlueprintRead)
+	if reach < policy.Team {
+		return false, false, ""
+	}
+	return true, reach == policy.Any, a.Team
 }
 
-// Listed is a blueprint with its active version.
-type Listed struct {
-	Blueprint
-	Version Version
-}
-
-// List lists, by id, what the actor may use (Requirement 2.5).
-func List(ctx context.Context, q postgres.Querier, a actor.Actor, after string, limit int) ([]Listed, error) {
-	all, team := visible(a)
-	found, err := postgres.Many[Blueprint](ctx, q, `SELECT`+columns+`
-		WHERE ($1 OR b.team_id IS NULL OR b.team_id = $2) AND b.id > $3
+// List lists, by id, what the actor may see (Requirement 2.5).
+func List(ctx context.Context, q postgres.Querier, a actor.Actor, after string, limit int) ([]Blueprint, error) {
+	public, all, team := visible(a)
+	return postgres.Many[Blueprint](ctx, q, `SELECT`+columns+`
+		WHERE ($1 OR b.team_id = $2 OR b.team_id IS NULL AND $5) AND b.id > $3
 		ORDER BY b.id
-		LIMIT $4`, all, team, after, limit)
+		LIMIT $4`, all, team, after, limit, public)
+}
+
+// Find finds a blueprint by id, "team/name" or "name": the own team's, then a public one.
+func Find(ctx context.Context, q postgres.Querier, a actor.Actor, ref string) (Blueprint, error) {
+	teamName, bare, qualified := strings.Cut(ref, "/")
+	if !qualified {
+		teamName, bare = "", ref
+	}
+	public, all, team := visible(a)
+	b, err := postgres.One[Blueprint](ctx, q, `SELECT`+columns+`
+		WHERE (b.id = $1 OR b.name = $2 AND CASE WHEN $3 = '' THEN b.team_id IS NULL OR b.team_id = $5 ELSE t.name = $3 END)
+		  AND ($4 OR b.team_id = $5 OR b.team_id IS NULL AND $6)
+		ORDER BY b.team_id NULLS LAST
+		LIMIT 1`, ref, bare, teamName, all, team, public)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound.Sayf("there is no blueprint %q for your team", ref)
+	}
+	return b, err
+}
+
+// Change finds a blueprint that the actor may change and keeps others from changing it until the transaction ends.
+func Change(ctx context.Context, tx *audit.Tx, ref string) (Blueprint, error) {
+	b, err := Find(ctx, tx, tx.Actor, ref)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	out := make([]Listed, len(found))
-	for i, b := range found {
-		v, err := version(ctx, q, b.ID, b.ActiveVersion)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = Listed{b, v}
+	if err := policy.Require(tx.Actor, policy.BlueprintWrite, "", b.team()); err != nil {
+		return b, err
 	}
-	return out, nil
+	// Taken by itself, because a statement that waits for a row does not see what came meanwhile.
+	if _, err := tx.Exec(ctx, `SELECT FROM blueprints WHERE id = $1 FOR NO KEY UPDATE`, b.ID); err != nil {
+		return b, err
+	}
+	return Find(ctx, tx, tx.Actor, string(b.ID))
 }
 
 // Resolve finds what a reference means for the actor: a version's id, or a blueprint's id, "team/name" or "name", each
@@ -199,31 +246,21 @@ func Resolve(ctx context.Context, q postgres.Querier, a actor.Actor, ref string)
 		}
 		want = int(n)
 	}
-	teamName, bare, qualified := strings.Cut(name, "/")
-	if !qualified {
-		teamName, bare = "", name
-	}
-	all, team := visible(a)
-	b, err := postgres.One[Blueprint](ctx, q, `SELECT`+columns+`
-		WHERE (b.id = $1 OR b.name = $2 AND CASE WHEN $3 = '' THEN b.team_id IS NULL OR b.team_id = $5 ELSE t.name = $3 END)
-		  AND ($4 OR b.team_id IS NULL OR b.team_id = $5)
-		ORDER BY b.team_id NULLS LAST
-		LIMIT 1`, name, bare, teamName, all, team)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return b, Version{}, ErrNotFound.Sayf("there is no blueprint %q for your team", name)
-	}
+	b, err := Find(ctx, q, a, name)
 	if err != nil {
 		return b, Version{}, err
 	}
 	if want == 0 {
 		want = b.ActiveVersion
 	}
-	v, err := version(ctx, q, b.ID, want)
+	if want == 0 {
+		return b, Version{}, ErrNoActive.Sayf("no version of %s has been promoted yet", b.Ref()).Detail("latest_version", b.LatestVersion)
+	}
+	v, err := VersionOf(ctx, q, b.ID, want)
 	return b, v, err
 }
 
 func resolveVersion(ctx context.Context, q postgres.Querier, a actor.Actor, versionID string) (Blueprint, Version, error) {
-	all, team := visible(a)
 	var number int
 	var blueprint id.Blueprint
 	err := q.QueryRow(ctx, `SELECT blueprint_id, number FROM blueprint_versions WHERE id = $1`, versionID).Scan(&blueprint, &number)
@@ -233,44 +270,15 @@ func resolveVersion(ctx context.Context, q postgres.Querier, a actor.Actor, vers
 	if err != nil {
 		return Blueprint{}, Version{}, err
 	}
-	b, err := postgres.One[Blueprint](ctx, q, `SELECT`+columns+`
-		WHERE b.id = $1 AND ($2 OR b.team_id IS NULL OR b.team_id = $3)`, blueprint, all, team)
-	if errors.Is(err, pgx.ErrNoRows) {
+	b, err := Find(ctx, q, a, string(blueprint))
+	if errors.Is(err, ErrNotFound) {
 		return b, Version{}, ErrNotFound
 	}
 	if err != nil {
 		return b, Version{}, err
 	}
-	v, err := version(ctx, q, b.ID, number)
+	v, err := VersionOf(ctx, q, b.ID, number)
 	return b, v, err
-}
-
-func version(ctx context.Context, q postgres.Querier, blueprint id.Blueprint, number int) (Version, error) {
-	var v Version
-	var definition string
-	err := q.QueryRow(ctx, `
-		SELECT id, number, digest, created_at, definition
-		FROM blueprint_versions
-		WHERE blueprint_id = $1 AND number = $2`, blueprint, number).Scan(&v.ID, &v.Number, &v.Digest, &v.CreatedAt, &definition)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return v, ErrNotFound.Sayf("the blueprint has no version %d", number)
-	}
-	if err != nil {
-		return v, err
-	}
-	if err := json.Unmarshal([]byte(definition), &v.Definition); err != nil {
-		return v, fmt.Errorf("blueprint version %s does not decode: %w", v.ID, err)
-	}
-	return v, nil
-}
-
-// DefinitionOf is the definition of a version, whoever may see it.
-func DefinitionOf(ctx context.Context, q postgres.Querier, versionID id.BlueprintVersion) (d Definition, err error) {
-	var text string
-	if err := q.QueryRow(ctx, `SELECT definition FROM blueprint_versions WHERE id = $1`, versionID).Scan(&text); err != nil {
-		return d, err
-	}
-	return d, json.Unmarshal([]byte(text), &d)
 }
 
 // Refs are the references ("team/name@3") of versions, for showing.

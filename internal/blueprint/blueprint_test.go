@@ -2,18 +2,21 @@ package blueprint_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/people"
+	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres/pgtest"
 	"github.com/robco-forge/forge/internal/price"
 )
@@ -37,15 +40,25 @@ func (r *room) try(ctx context.Context, fn func(ctx context.Context, tx *audit.T
 	return r.log.Change(ctx, audit.Intent{Action: "blueprint.publish", ResourceType: "blueprint"}, func(tx *audit.Tx) error { return fn(ctx, tx) })
 }
 
-func (r *room) make(t *testing.T, team *id.Team, name string, versions int) blueprint.Blueprint {
+// team is one of the seeded teams; nil is the public.
+func (r *room) team(i int) *people.Team {
+	return &people.Team{ID: r.org.Teams[i], Name: []string{"backend", "data"}[i]}
+}
+
+// make makes a blueprint with versions, each promoted after the one before.
+func (r *room) make(t *testing.T, team *people.Team, name string, versions int) blueprint.Blueprint {
 	t.Helper()
 	var b blueprint.Blueprint
 	err := r.try(t.Context(), func(ctx context.Context, tx *audit.Tx) (err error) {
-		if b, err = blueprint.Create(ctx, tx, team, name, "for tests", definition("1")); err != nil {
+		if b, err = blueprint.Create(ctx, tx, team, name, blueprint.About{Description: "for tests"}); err != nil {
 			return err
 		}
-		for n := 2; n <= versions; n++ {
-			if _, err := blueprint.AddVersion(ctx, tx, b.ID, definition(fmt.Sprint(n))); err != nil {
+		for n := 1; n <= versions; n++ {
+			v, err := blueprint.AddVersion(ctx, tx, &b, definition(fmt.Sprint(n)), blueprint.Source{})
+			if err != nil {
+				return err
+			}
+			if _, _, err := blueprint.Promote(ctx, tx, &b, v.Number, ""); err != nil {
 				return err
 			}
 		}
@@ -66,7 +79,7 @@ func definition(software string) blueprint.Definition {
 
 func TestWhatAReferenceMeans(t *testing.T) {
 	r := setUp(t)
-	backend, data := &r.org.Teams[0], &r.org.Teams[1]
+	backend, data := r.team(0), r.team(1)
 	public, publicOnly := r.make(t, nil, "shell", 3), r.make(t, nil, "public-only", 1)
 	mine, theirs, theirShell := r.make(t, backend, "shell", 2), r.make(t, data, "notebooks", 2), r.make(t, data, "shell", 1)
 	engineer, admin := r.org.Actor(0, actor.Engineer), r.org.Actor(0, actor.Admin)
@@ -149,47 +162,13 @@ func TestWhatAReferenceMeans(t *testing.T) {
 	}
 }
 
-func TestVersionsAddedAtOnceAreNumberedWithoutGaps(t *testing.T) {
-	const writers = 16
-	r := setUp(t)
-	b := r.make(t, nil, "shell", 1)
-	start := make(chan struct{})
-	errs := make([]error, writers)
-	var all sync.WaitGroup
-	for i := range writers {
-		all.Go(func() {
-			<-start
-			errs[i] = r.try(t.Context(), func(ctx context.Context, tx *audit.Tx) error {
-				_, err := blueprint.AddVersion(ctx, tx, b.ID, definition(fmt.Sprintf("writer %d", i)))
-				return err
-			})
-		})
-	}
-	close(start)
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		t.Error(err)
-	}
-	numbers := pgtest.Value[[]int32](t, r.DB, `SELECT array_agg(number ORDER BY number) FROM blueprint_versions WHERE blueprint_id = $1`, b.ID)
-	want := make([]int32, writers+1)
-	for i := range want {
-		want[i] = int32(i + 1)
-	}
-	if !slices.Equal(numbers, want) {
-		t.Errorf("the versions are %v", numbers)
-	}
-	if active := pgtest.Value[int](t, r.DB, `SELECT active_version FROM blueprints WHERE id = $1`, b.ID); active != writers+1 {
-		t.Errorf("version %d is active", active)
-	}
-}
-
 func TestANameIsTakenOncePerTeam(t *testing.T) {
 	r := setUp(t)
 	r.make(t, nil, "shell", 1)
-	r.make(t, &r.org.Teams[0], "shell", 1)
-	for _, team := range []*id.Team{nil, &r.org.Teams[0]} {
+	r.make(t, r.team(0), "shell", 1)
+	for _, team := range []*people.Team{nil, r.team(0)} {
 		err := r.try(t.Context(), func(ctx context.Context, tx *audit.Tx) error {
-			_, err := blueprint.Create(ctx, tx, team, "shell", "", definition("1"))
+			_, err := blueprint.Create(ctx, tx, team, "shell", blueprint.About{})
 			return err
 		})
 		if !errors.Is(err, blueprint.ErrNameTaken) {
@@ -200,6 +179,7 @@ func TestANameIsTakenOncePerTeam(t *testing.T) {
 
 func TestADefinitionThatIsNotValidIsRefused(t *testing.T) {
 	r := setUp(t)
+	b := r.make(t, nil, "shell", 1)
 	for name, change := range map[string]func(*blueprint.Definition){
 		"no system":     func(d *blueprint.Definition) { d.OperatingSystem = "" },
 		"no bundles":    func(d *blueprint.Definition) { d.BundleTypes = nil },
@@ -212,24 +192,26 @@ func TestADefinitionThatIsNotValidIsRefused(t *testing.T) {
 		d := definition("1")
 		change(&d)
 		err := r.try(t.Context(), func(ctx context.Context, tx *audit.Tx) error {
-			_, err := blueprint.Create(ctx, tx, nil, "shell", "", d)
+			_, err := blueprint.AddVersion(ctx, tx, &b, d, blueprint.Source{})
 			return err
 		})
 		if !errors.Is(err, blueprint.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	err := r.try(t.Context(), func(ctx context.Context, tx *audit.Tx) error {
-		_, err := blueprint.AddVersion(ctx, tx, "bp_none", definition("1"))
-		return err
-	})
-	if !errors.Is(err, blueprint.ErrNotFound) {
-		t.Errorf("a version of nothing: %v", err)
+}
+
+// Whoever may choose a bundle type must find it in the schema of files, and the other way round.
+func TestTheSchemaHasTheBundleTypesOfThePolicy(t *testing.T) {
+	var schema struct {
+		Defs struct {
+			BundleType struct{ Enum []string } `json:"bundle_type"`
+		} `json:"$defs"`
 	}
-	// Nor does the database keep a version whose digest is not its own.
-	if _, err := r.Pool.Exec(t.Context(), `
-		INSERT INTO blueprint_versions (id, blueprint_id, number, definition, digest, created_by, created_at)
-		VALUES ('bpv_x', $1, 2, '{}', repeat('0', 64), 'x', now())`, r.org.Blueprint); err == nil {
-		t.Error("a false digest was kept")
+	if err := json.Unmarshal(spec.Schema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(schema.Defs.BundleType.Enum, policy.Bundles) {
+		t.Errorf("the schema has %v, the policy %v", schema.Defs.BundleType.Enum, policy.Bundles)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/internal/audit"
-	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
@@ -27,12 +26,6 @@ var (
 		fault.Suggest("`forge blueprint images` says why; the next launch tries again a quarter of an hour later"))
 	ErrImageRegion = fault.New(fault.Invalid, "IMAGE_NOT_IN_REGION", "the version names no bundle for that region and bundle type",
 		fault.Suggest("choose a region and bundle type that it names"))
-)
-
-// Image and Golden are where the root volume of a version comes from.
-type (
-	Image  = spec.Image
-	Golden = spec.Golden
 )
 
 // Images brings the root volumes of versions to where WorkSpaces are to be made of them: a version's golden WorkSpace is

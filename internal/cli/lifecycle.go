@@ -216,7 +216,7 @@ there are waits between changes, which are said when they are in the way. --wait
 			body.NoSchedule = &noSchedule
 		}
 		var err error
-		if body.Tags, err = parseTags(tags); err != nil {
+		if body.Tags, err = parsePairs("tag", tags); err != nil {
 			return err
 		}
 		if noTags {

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,33 +35,6 @@ func given(s string) *string {
 		return nil
 	}
 	return &s
-}
-
-func (e *env) blueprintsCommand() *cobra.Command {
-	var limit int
-	c := &cobra.Command{
-		Use: "blueprints", Short: "What can be launched",
-		Long:    "Shows the blueprints that are public or your team's. REF is what `forge launch --blueprint` takes; with @VERSION it takes an older version.",
-		Example: "  forge blueprints\n  forge blueprints -o json | jq -r '.[].ref'",
-	}
-	limitFlag(c, &limit)
-	return e.remote(c, func(s *session, _ []string) error {
-		found, err := fetch[client.Blueprint](limit, func(cursor *string, size *int64) ([]byte, error) {
-			r, err := s.api.ListBlueprintsWithResponse(s.ctx, &client.ListBlueprintsParams{Cursor: cursor, Limit: size})
-			if err != nil {
-				return nil, err
-			}
-			return r.Body, nil
-		})
-		if err != nil {
-			return err
-		}
-		t := &table{head: []string{"REF", "VERSION", "OS", "BUNDLES", "DEFAULT", "MODE", "DESCRIPTION"}, none: "No blueprints."}
-		for _, b := range found.items {
-			t.row(words(b.Ref), count(b.ActiveVersion), words(b.OperatingSystem), words(strings.Join(b.BundleTypes, " ")), words(b.DefaultBundleType), words(b.RunningMode), words(b.Description))
-		}
-		return emitList(s, found, t)
-	})
 }
 
 func (e *env) auditCommand() *cobra.Command {

@@ -141,7 +141,11 @@ func (s *session) emit(raw json.RawMessage, t *table) error {
 	}
 	if len(t.rows) == 0 && t.none != "" {
 		s.note("%s", t.none)
-		return nil
+		if t.foot == "" {
+			return nil
+		}
+		_, err := fmt.Fprintln(s.Out, t.foot)
+		return err
 	}
 	if s.outTTY {
 		return writeGrid(s.Out, t)

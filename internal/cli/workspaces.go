@@ -23,7 +23,7 @@ func newKey() string { return "cli-" + rand.Text() }
 func (e *env) launchCommand() *cobra.Command {
 	var o client.WorkspaceCreate
 	var bundle, system, mode, region, project, name string
-	var tags, entries []string
+	var tags, parameters, entries []string
 	var zone string
 	var timeout, lifetime int64
 	var dry, keepAlive bool
@@ -49,6 +49,7 @@ cannot become so (exit 1); interrupting the wait does not interrupt the launch.
 	f.StringVar(&project, "project", "", "a project of your team, by id or name; its cost centre pays")
 	f.StringVar(&name, "name", "", "what to call it")
 	f.StringArrayVar(&tags, "tag", nil, "a tag, key=value; may be given again")
+	f.StringArrayVar(&parameters, "param", nil, "a parameter of the blueprint, name=value; may be given again")
 	f.Int64Var(&timeout, "timeout-minutes", 0, "stop when idle this long, in steps of 60; AUTO_STOP only")
 	f.Int64Var(&lifetime, "lifetime-days", 0, "terminate after this many days")
 	f.BoolVar(&keepAlive, "keep-alive", false, "do not end it for being unused")
@@ -83,7 +84,10 @@ cannot become so (exit 1); interrupting the wait does not interrupt the launch.
 			body.MaxLifetimeDays = &lifetime
 		}
 		var err error
-		if body.Tags, err = parseTags(tags); err != nil {
+		if body.Tags, err = parsePairs("tag", tags); err != nil {
+			return err
+		}
+		if body.Parameters, err = parsePairs("param", parameters); err != nil {
 			return err
 		}
 		if body.Schedule, err = parseSchedule(zone, entries); err != nil {
@@ -130,15 +134,16 @@ func replaceField(object json.RawMessage, field string, value json.RawMessage) (
 	return json.Marshal(fields)
 }
 
-func parseTags(tags []string) (*map[string]string, error) {
-	if len(tags) == 0 {
+// parsePairs reads a flag that is given as key=value, again and again.
+func parsePairs(flag string, pairs []string) (*map[string]string, error) {
+	if len(pairs) == 0 {
 		return nil, nil
 	}
 	m := map[string]string{}
-	for _, tag := range tags {
-		key, value, ok := strings.Cut(tag, "=")
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
 		if _, twice := m[key]; !ok || key == "" || twice {
-			return nil, UsageError{Err: fmt.Errorf("--tag is key=value, with each key once, not %q", tag)}
+			return nil, UsageError{Err: fmt.Errorf("--%s is key=value, with each key once, not %q", flag, pair)}
 		}
 		m[key] = value
 	}
@@ -155,6 +160,11 @@ func admittedTable(a client.WorkspaceAdmitted) *table {
 		t.pair("State", state(string(a.Workspace.State)))
 	}
 	t.pair("Blueprint", words(a.Workspace.Blueprint))
+	if a.Warnings != nil {
+		for _, warning := range *a.Warnings {
+			t.pair("Warning", words(warning))
+		}
+	}
 	t.pair("Bundle", words(a.Workspace.BundleType))
 	t.pair("OS", words(a.Workspace.OperatingSystem))
 	t.pair("Mode", words(a.Workspace.RunningMode))
@@ -219,10 +229,21 @@ func workspaceTable(ws client.Workspace) *table {
 	for _, key := range slices.Sorted(maps.Keys(ws.Tags)) {
 		t.pair("Tag "+key, words(ws.Tags[key]))
 	}
+	settings(t, "Parameter ", ws.Parameters)
+	settings(t, "Environment ", ws.Environment)
 	t.pair("Created", instant(ws.CreatedAt))
 	t.pair("Available", instantOf(ws.AvailableAt))
 	t.pair("Terminated", instantOf(ws.TerminatedAt))
 	return t
+}
+
+func settings(t *table, kind string, all *map[string]string) {
+	if all == nil {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(*all)) {
+		t.pair(kind+key, words((*all)[key]))
+	}
 }
 
 // lifecycle shows what is being changed, and what will happen by itself.

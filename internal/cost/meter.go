@@ -3,6 +3,7 @@ package cost
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,9 @@ type Subject struct {
 	Payer      budget.Payer
 	CostCentre string
 	Spec       price.Spec
+	// BlueprintVersion is what it was made of, and Tags what its people say of it: costs are counted under both.
+	BlueprintVersion id.BlueprintVersion
+	Tags             map[string]string
 	// Since is from when on the fees of the month in which its meters open are owed: when Amazon accepted it. Zero is from
 	// when they open. A month before that is not owed, though it was accepted in it.
 	Since time.Time
@@ -62,6 +66,9 @@ const usageColumns = `
 	id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre,
 	settled_until, settled_micros`
 
+// ofUsage are the same of a usage t beside other tables.
+var ofUsage = "t." + strings.Join(strings.Fields(usageColumns), " t.")
+
 func (u *usage) payer() budget.Payer {
 	p := budget.Payer{User: u.UserID, Team: u.TeamID}
 	if u.ProjectID != nil {
@@ -82,6 +89,10 @@ func (u *usage) total(t time.Time) money.USD {
 // the month, with that for its volumes, and for AUTO_STOP the running time, from when it is not paid for already. Meters
 // that are open stay as they are.
 func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
+	return posted(ctx, tx, func(p *posting) error { return m.begin(ctx, p, s) })
+}
+
+func (m *Meter) begin(ctx context.Context, tx *posting, s Subject) error {
 	book, err := BookAt(ctx, tx, tx.Now)
 	if err != nil {
 		return err
@@ -90,7 +101,7 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 	if err != nil {
 		return err
 	}
-	past, err := m.lock(ctx, tx, s)
+	past, err := m.lock(ctx, tx.Tx, s)
 	if err != nil {
 		return err
 	}
@@ -114,7 +125,7 @@ func (m *Meter) Begin(ctx context.Context, tx *audit.Tx, s Subject) error {
 }
 
 // open inserts a usage, which closes at the end if one is given.
-func (m *Meter) open(ctx context.Context, tx *audit.Tx, s Subject, kind string, p price.Price, rule price.HourRule, from time.Time, end *time.Time) (*usage, error) {
+func (m *Meter) open(ctx context.Context, tx *posting, s Subject, kind string, p price.Price, rule price.HourRule, from time.Time, end *time.Time) (*usage, error) {
 	due := &from
 	switch {
 	case end != nil:
@@ -123,16 +134,21 @@ func (m *Meter) open(ctx context.Context, tx *audit.Tx, s Subject, kind string, 
 		hour := nextHour(from)
 		due = &hour
 	}
+	under, err := attribute(ctx, tx, attributionOf(s))
+	if err != nil {
+		return nil, err
+	}
 	u, err := postgres.One[usage](ctx, tx, `
-		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre, settled_until, due_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), $12, $4, $13)
+		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre, settled_until,
+		                   due_at, attribution_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), $12, $4, $13, $14)
 		RETURNING`+usageColumns,
-		id.New[id.Usage](), s.Workspace, kind, from, end, p.ID, p.Amount, rule, s.Payer.User, s.Payer.Team, s.Payer.Project, s.CostCentre, due)
+		id.New[id.Usage](), s.Workspace, kind, from, end, p.ID, p.Amount, rule, s.Payer.User, s.Payer.Team, s.Payer.Project, s.CostCentre, due, under)
 	return &u, err
 }
 
 // sell opens the monthly fees from an instant on. Those of a month that has begun post at once.
-func (m *Meter) sell(ctx context.Context, tx *audit.Tx, s Subject, r price.Rates, from time.Time, end *time.Time) error {
+func (m *Meter) sell(ctx context.Context, tx *posting, s Subject, r price.Rates, from time.Time, end *time.Time) error {
 	month, err := m.open(ctx, tx, s, fixedMonth, r.Month, r.Rule, from, end)
 	if err != nil {
 		return err
@@ -155,7 +171,7 @@ func (m *Meter) sell(ctx context.Context, tx *audit.Tx, s Subject, r price.Rates
 }
 
 // post records a fee until the end of its month.
-func (m *Meter) post(ctx context.Context, tx *audit.Tx, u *usage, until time.Time, amount money.USD) error {
+func (m *Meter) post(ctx context.Context, tx *posting, u *usage, until time.Time, amount money.USD) error {
 	if err := m.record(ctx, tx, u, until, amount); err != nil {
 		return err
 	}
@@ -163,7 +179,7 @@ func (m *Meter) post(ctx context.Context, tx *audit.Tx, u *usage, until time.Tim
 }
 
 // save writes down how far a usage is settled, when it closed, and when it is due again.
-func (m *Meter) save(ctx context.Context, tx *audit.Tx, u *usage) error {
+func (m *Meter) save(ctx context.Context, tx *posting, u *usage) error {
 	var due *time.Time
 	if u.ClosedAt == nil {
 		due = &u.SettledUntil
@@ -195,7 +211,7 @@ func (m *Meter) Pause(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error 
 	if err != nil {
 		return err
 	}
-	return m.close(ctx, tx, &u, tx.Now)
+	return posted(ctx, tx, func(p *posting) error { return m.close(ctx, p, &u, tx.Now) })
 }
 
 // End closes every meter of a WorkSpace that is gone, at the instant it was last known to be there. What was settled and
@@ -205,19 +221,21 @@ func (m *Meter) End(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, last tim
 	if err != nil {
 		return err
 	}
-	for i := range past {
-		if past[i].ClosedAt != nil {
-			continue
+	return posted(ctx, tx, func(p *posting) error {
+		for i := range past {
+			if past[i].ClosedAt != nil {
+				continue
+			}
+			if err := m.close(ctx, p, &past[i].usage, last); err != nil {
+				return err
+			}
 		}
-		if err := m.close(ctx, tx, &past[i].usage, last); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // close closes an open usage. What did not begin before the end costs nothing.
-func (m *Meter) close(ctx context.Context, tx *audit.Tx, u *usage, end time.Time) error {
+func (m *Meter) close(ctx context.Context, tx *posting, u *usage, end time.Time) error {
 	if u.Kind == running {
 		// Neither before its opening, which may be by a clock that is ahead, nor before what is settled.
 		if end.Before(u.SettledUntil) {
@@ -244,7 +262,7 @@ func (m *Meter) close(ctx context.Context, tx *audit.Tx, u *usage, end time.Time
 }
 
 // settle brings one open usage up to now.
-func (m *Meter) settle(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
+func (m *Meter) settle(ctx context.Context, tx *posting, u *usage, now time.Time) error {
 	step := m.fees
 	if u.Kind == running {
 		step = m.slices
@@ -256,7 +274,7 @@ func (m *Meter) settle(ctx context.Context, tx *audit.Tx, u *usage, now time.Tim
 }
 
 // fees posts the fees of the months that have begun by now: one that ends in a month owes its fee, whoever settles first.
-func (m *Meter) fees(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
+func (m *Meter) fees(ctx context.Context, tx *posting, u *usage, now time.Time) error {
 	for !u.SettledUntil.After(now) {
 		// Whole: the first month posts when the fee is sold, and every later one begins on its first.
 		amount := price.MonthShare(u.RateMicros, u.SettledUntil)
@@ -268,7 +286,7 @@ func (m *Meter) fees(ctx context.Context, tx *audit.Tx, u *usage, now time.Time)
 }
 
 // slices settles the whole hours up to now; months begin on an hour, so no slice crosses one.
-func (m *Meter) slices(ctx context.Context, tx *audit.Tx, u *usage, now time.Time) error {
+func (m *Meter) slices(ctx context.Context, tx *posting, u *usage, now time.Time) error {
 	for end := nextHour(u.SettledUntil); !end.After(now); end = nextHour(end) {
 		if err := m.slice(ctx, tx, u, end); err != nil {
 			return err
@@ -277,13 +295,13 @@ func (m *Meter) slices(ctx context.Context, tx *audit.Tx, u *usage, now time.Tim
 	return nil
 }
 
-func (m *Meter) slice(ctx context.Context, tx *audit.Tx, u *usage, end time.Time) error {
+func (m *Meter) slice(ctx context.Context, tx *posting, u *usage, end time.Time) error {
 	return m.record(ctx, tx, u, end, u.total(end)-u.SettledMicros)
 }
 
-// record settles a usage until the end: it charges the amount and then writes it down, in this order, because a budget
-// whose month the charge opens begins with the records that are there.
-func (m *Meter) record(ctx context.Context, tx *audit.Tx, u *usage, end time.Time, amount money.USD) error {
+// record settles a usage until the end: it charges the amount now and has it written down at the end of the change, in this
+// order, because a budget whose month the charge opens begins with the records that are there.
+func (m *Meter) record(ctx context.Context, tx *posting, u *usage, end time.Time, amount money.USD) error {
 	part, reason := budget.Fixed, "monthly fee"
 	switch u.Kind {
 	case running:
@@ -299,22 +317,19 @@ func (m *Meter) record(ctx context.Context, tx *audit.Tx, u *usage, end time.Tim
 }
 
 // write charges an amount for a span of one month, and records it. It corrects the record named, if any.
-func (m *Meter) write(ctx context.Context, tx *audit.Tx, u *usage, corrects id.CostRecord, from, until time.Time, amount money.USD, part budget.Part, reason string) error {
-	if err := m.Budgets.Charge(ctx, tx, u.WorkspaceID, u.payer(), part, clock.StartOfMonth(from), amount, reason); err != nil {
+func (m *Meter) write(ctx context.Context, tx *posting, u *usage, corrects id.CostRecord, from, until time.Time, amount money.USD, part budget.Part, reason string) error {
+	if err := m.Budgets.Charge(ctx, tx.Tx, u.WorkspaceID, u.payer(), part, clock.StartOfMonth(from), amount, reason); err != nil {
 		return err
 	}
 	forCompute, forStorage := amount, money.USD(0)
 	if u.Kind == storage {
 		forCompute, forStorage = 0, amount
 	}
-	_, err := tx.Exec(ctx, `
-		INSERT INTO cost_records (id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id,
-		                          compute_cost_micros, storage_cost_micros, period_start, period_end, recorded_at, corrects)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, nullif($14, ''))`,
-		id.New[id.CostRecord](), u.ID, u.WorkspaceID, u.UserID, u.TeamID, u.ProjectID, u.CostCentre, u.PriceID,
-		forCompute, forStorage, from, until, tx.Now, corrects)
+	tx.records = append(tx.records, record{
+		id: id.New[id.CostRecord](), usage: u.ID, from: from, until: until, compute: forCompute, storage: forStorage, corrects: corrects,
+	})
 	u.SettledMicros += amount
-	return err
+	return nil
 }
 
 // Settle settles up to limit usages that are due, renews the leases of those that run on, and returns how many it
@@ -338,18 +353,23 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 		return 0, err
 	}
 	var sum money.USD
-	for i := range due {
-		u := &due[i]
-		before := u.SettledMicros
-		if err := m.settle(ctx, tx, u, tx.Now); err != nil {
-			return 0, err
-		}
-		if u.Kind == running {
-			if err := m.Budgets.RenewOrTell(ctx, tx, u.WorkspaceID); err != nil {
-				return 0, err
+	if err := posted(ctx, tx, func(p *posting) error {
+		for i := range due {
+			u := &due[i]
+			before := u.SettledMicros
+			if err := m.settle(ctx, p, u, tx.Now); err != nil {
+				return err
 			}
+			if u.Kind == running {
+				if err := m.Budgets.RenewOrTell(ctx, tx, u.WorkspaceID); err != nil {
+					return err
+				}
+			}
+			sum += u.SettledMicros - before
 		}
-		sum += u.SettledMicros - before
+		return nil
+	}); err != nil {
+		return 0, err
 	}
 	tx.Record(audit.Event{Action: "cost.settle", ResourceType: "cost", ResourceID: "", Details: map[string]any{
 		"usages": len(due), "total_micros": audit.Microdollars(int64(sum)),
@@ -373,16 +393,65 @@ func PaidUntil(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lease m
 	return price.PaidUntil(u.HourRule, u.RateMicros, u.OpenedAt.UTC(), u.SettledMicros+lease), true, nil
 }
 
-// Spent is what was settled for a budget's scope in a span of time.
+// Spent is what was settled for a budget's scope in whole days (UTC).
 func Spent(ctx context.Context, q postgres.Querier, s budget.Scope, scopeID string, from, to time.Time) (money.USD, error) {
-	conditions, args := "period_start >= $1 AND period_start < $2", []any{from, to}
-	if column := s.Column(); column != "" {
-		conditions, args = conditions+" AND "+column+" = $3", append(args, scopeID)
+	dimension := strings.TrimSuffix(s.Column(), "_id")
+	if dimension == "" {
+		dimension, scopeID = "total", ""
 	}
 	var sum money.USD
 	err := q.QueryRow(ctx, `
-		SELECT coalesce(sum(total_cost_micros), 0)::bigint
-		FROM cost_records
-		WHERE `+conditions, planned(args)...).Scan(&sum)
+		SELECT coalesce(sum(compute_micros + storage_micros + transfer_micros), 0)::bigint
+		FROM cost_days
+		WHERE dimension = $1 AND key = $2 AND day >= $3 AND day < $4`, dimension, scopeID, from, to).Scan(&sum)
 	return sum, err
+}
+
+// Relabel has what a WorkSpace costs counted under its present tags and blueprint version from now on: whole hours and fees
+// that have begun stay under what they were.
+func (m *Meter) Relabel(ctx context.Context, tx *audit.Tx, s Subject) error {
+	past, err := m.lock(ctx, tx, s)
+	if err != nil {
+		return err
+	}
+	return posted(ctx, tx, func(p *posting) error {
+		for i := range past {
+			u := &past[i].usage
+			if u.ClosedAt != nil {
+				continue
+			}
+			if err := m.settle(ctx, p, u, tx.Now); err != nil {
+				return err
+			}
+		}
+		if err := p.flush(ctx); err != nil {
+			return err
+		}
+		for i := range past {
+			if past[i].ClosedAt != nil && !past[i].ClosedAt.After(tx.Now) {
+				continue
+			}
+			if err := m.relabel(ctx, tx, past[i].ID, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (m *Meter) relabel(ctx context.Context, tx *audit.Tx, u id.Usage, s Subject) error {
+	a, err := postgres.One[attribution](ctx, tx, `
+		SELECT a.workspace_id, a.user_id, a.team_id, a.project_id, a.cost_centre, a.blueprint_version_id, a.bundle_type, a.region, a.tags
+		FROM usage u JOIN cost_attributions a ON a.id = u.attribution_id
+		WHERE u.id = $1`, u)
+	if err != nil {
+		return err
+	}
+	a.BlueprintVersionID, a.Tags = s.BlueprintVersion, s.Tags
+	under, err := attribute(ctx, tx, a)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE usage SET attribution_id = $2 WHERE id = $1`, u, under)
+	return err
 }

@@ -336,7 +336,7 @@ func (r *room) agree(t *testing.T, all []*reckoning, rule price.HourRule) {
 		sums := r.summary(t, group, from, to)
 		var sum, settled money.USD
 		for _, s := range sums {
-			sum, settled = sum+s.Total(), settled+s.Settled
+			sum, settled = sum+s.Total(), settled+s.Settled()
 		}
 		want(t, fmt.Sprintf("by %s at %s", group, now), sum, total)
 		want(t, "settled by "+group, settled, pgtest.Value[money.USD](t, r.DB, `SELECT coalesce(sum(total_cost_micros), 0)::bigint FROM cost_records`))

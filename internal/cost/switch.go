@@ -128,7 +128,7 @@ func (f *fee) each(do func(u *meter) error) error {
 // switching is one Switch.
 type switching struct {
 	*Meter
-	tx    *audit.Tx
+	tx    *posting
 	s     Subject
 	past  past
 	books map[int64]*price.Book
@@ -148,11 +148,13 @@ func (m *Meter) Switch(ctx context.Context, tx *audit.Tx, s Subject, runs bool) 
 	if err != nil || !all.open(fixedMonth) {
 		return err
 	}
-	w := &switching{Meter: m, tx: tx, s: s, past: all, books: map[int64]*price.Book{}}
-	if err := w.running(ctx, runs); err != nil {
-		return err
-	}
-	return w.fees(ctx)
+	return posted(ctx, tx, func(p *posting) error {
+		w := &switching{Meter: m, tx: p, s: s, past: all, books: map[int64]*price.Book{}}
+		if err := w.running(ctx, runs); err != nil {
+			return err
+		}
+		return w.fees(ctx)
+	})
 }
 
 // rates are the prices of a book for a spec; nil where one is not known.
@@ -349,7 +351,10 @@ func (w *switching) end(ctx context.Context, f *fee, spec price.Spec, at time.Ti
 }
 
 // correct makes the record of a usage that begins at an instant come to an amount.
-func (m *Meter) correct(ctx context.Context, tx *audit.Tx, u *usage, from time.Time, amount money.USD) error {
+func (m *Meter) correct(ctx context.Context, tx *posting, u *usage, from time.Time, amount money.USD) error {
+	if err := tx.flush(ctx); err != nil { // it may have been posted just now
+		return err
+	}
 	r, err := postgres.One[struct {
 		ID              id.CostRecord
 		TotalCostMicros money.USD

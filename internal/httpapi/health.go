@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/robco-forge/forge/internal/blueprint/spec"
+
 	"github.com/robco-forge/forge/internal/fault"
 )
 
@@ -69,6 +71,7 @@ func (s *Server) docs(mux *http.ServeMux) {
 			_, _ = w.Write(body())
 		})
 	}
+	serve("/api/v1/schemas/blueprint.json", "application/schema+json", spec.Schema, false) // editors have no token
 	text := func(s string) func() []byte { return func() []byte { return []byte(s) } }
 	file := func(name string) func() []byte {
 		data, err := docsFiles.ReadFile("docs/" + name)

@@ -13,7 +13,6 @@ import (
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/audit/leaf"
-	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"
@@ -25,39 +24,9 @@ import (
 )
 
 func (s *Server) moneyRoutes() {
-	route(s, http.MethodGet, "/blueprints", "list-blueprints", "What your team may launch from", "Blueprints", http.StatusOK, s.listBlueprints)
 	route(s, http.MethodGet, "/costs/summary", "summarise-costs", "Cost by group, exact to this second", "Costs", http.StatusOK, s.summariseCosts)
 	route(s, http.MethodGet, "/budgets", "list-budgets", "Budgets with their balances", "Budgets", http.StatusOK, s.listBudgets)
 	route(s, http.MethodPut, "/budgets/{scope}/{scope_id}", "set-budget", "Make or change a budget", "Budgets", http.StatusOK, s.setBudget)
-}
-
-func (s *Server) listBlueprints(ctx context.Context, in *struct{ Page }) (*struct{ Body api.BlueprintList }, error) {
-	after, err := in.after("blueprints")
-	if err != nil {
-		return nil, err
-	}
-	a := actor.From(ctx)
-	if policy.ReachOf(a, policy.BlueprintRead) == policy.None {
-		return nil, s.refused(ctx, policy.BlueprintRead)
-	}
-	found, err := blueprint.List(ctx, s.audit.Pool(), a, after, in.Limit+1)
-	if err != nil {
-		return nil, err
-	}
-	found, next := cut(found, in.Limit, "blueprints", func(b blueprint.Listed) string { return string(b.ID) })
-	return &struct{ Body api.BlueprintList }{api.BlueprintList{NextCursor: next, Items: mapped(found, func(b blueprint.Listed) api.Blueprint {
-		d := b.Version.Definition
-		v := api.Blueprint{
-			ID: string(b.ID), Ref: b.Ref(), Name: b.Name, Description: b.Description, ActiveVersion: b.ActiveVersion, VersionID: string(b.Version.ID),
-			Digest: b.Version.Digest, OperatingSystem: d.OperatingSystem, BundleTypes: d.BundleTypes, DefaultBundleType: d.DefaultBundleType,
-			RunningMode: d.RunningMode, AutoStopTimeoutMinutes: d.AutoStopTimeoutMinutes, MaxLifetimeDays: d.MaxLifetimeDays,
-			Software: append([]string{}, d.Software...), UpdatedAt: b.UpdatedAt,
-		}
-		if b.TeamID != nil {
-			v.TeamID = string(*b.TeamID)
-		}
-		return v
-	})}}, nil
 }
 
 func (s *Server) summariseCosts(ctx context.Context, in *struct {
@@ -106,7 +75,7 @@ func (s *Server) summariseCosts(ctx context.Context, in *struct {
 	var total money.USD
 	items := mapped(sums, func(g cost.Sum) api.CostGroup {
 		total += g.Total()
-		return api.CostGroup{Key: g.Key, Name: names[g.Key], Settled: usd(g.Settled), Open: usd(g.Open), Total: usd(g.Total())}
+		return api.CostGroup{Key: g.Key, Name: names[g.Key], Settled: usd(g.Settled()), Open: usd(g.Open), Total: usd(g.Total())}
 	})
 	return &struct{ Body api.CostSummary }{api.CostSummary{From: q.From, To: q.To, AsOf: now, GroupBy: q.GroupBy, Total: usd(total), Items: items}}, nil
 }

@@ -116,6 +116,7 @@ func (s *Server) routes() {
 	s.policyRoutes()
 	s.peopleRoutes()
 	s.tokenRoutes()
+	s.blueprintRoutes()
 	s.moneyRoutes()
 	s.auditRoutes()
 	s.driftRoutes()

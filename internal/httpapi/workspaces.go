@@ -49,7 +49,7 @@ func (s *Server) createWorkspace(ctx context.Context, in *struct {
 	r := workspace.Request{
 		Blueprint: b.Blueprint, BundleType: b.BundleType, OperatingSystem: b.OperatingSystem, ServiceType: b.ServiceType, RunningMode: b.RunningMode,
 		Region: b.Region, Project: b.Project, Name: b.Name, Tags: b.Tags, AutoStopTimeoutMinutes: b.AutoStopTimeoutMinutes, MaxLifetimeDays: b.MaxLifetimeDays,
-		KeepAlive: b.KeepAlive, Schedule: scheduleOf(b.Schedule),
+		KeepAlive: b.KeepAlive, Schedule: scheduleOf(b.Schedule), Parameters: b.Parameters,
 	}
 	admit := func(tx *audit.Tx) (api.WorkspaceAdmitted, string, error) {
 		a, err := s.fleet.Request(ctx, tx, r)
@@ -61,7 +61,7 @@ func (s *Server) createWorkspace(ctx context.Context, in *struct {
 			return api.WorkspaceAdmitted{}, "", err
 		}
 		return api.WorkspaceAdmitted{
-			Workspace: views[0], Estimate: estimateView(a.Estimate), Budgets: mapped(a.Effects, effectView), DryRun: in.DryRun,
+			Workspace: views[0], Estimate: estimateView(a.Estimate), Budgets: mapped(a.Effects, effectView), Warnings: a.Warnings, DryRun: in.DryRun,
 		}, etag(a.WorkSpace.Version), nil
 	}
 	if !in.DryRun {
@@ -162,6 +162,11 @@ func (s *Server) show(ctx context.Context, q postgres.Querier, w *workspace.Work
 	if v.Change, err = changeView(ctx, q, w, now); err != nil {
 		return nil, err
 	}
+	d, err := blueprint.DefinitionOf(ctx, q, w.BlueprintVersionID)
+	if err != nil {
+		return nil, err
+	}
+	v.Parameters, v.Environment = w.Parameters, d.Settings(w.Parameters)
 	return &Answer[api.Workspace]{Body: *v, ETag: etag(w.Version)}, nil
 }
 

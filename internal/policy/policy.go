@@ -41,6 +41,7 @@ const (
 	ProjectManage  Action = "project.manage"
 	TokenManage    Action = "token.manage"
 	BlueprintRead  Action = "blueprint.read"
+	BlueprintWrite Action = "blueprint.write" // versions, promotions; of a public one: with reach to everything
 	CostRead       Action = "cost.read"
 	BudgetRead     Action = "budget.read"
 	BudgetSet      Action = "budget.set"
@@ -78,7 +79,8 @@ var table = map[Action]map[actor.Role]Reach{
 	ProjectRead:         {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	ProjectManage:       {actor.TeamLead: Team, actor.Admin: Any},
 	TokenManage:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Finance: Own, actor.Auditor: Own, actor.Admin: Any},
-	BlueprintRead:       {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Admin: Any},
+	BlueprintRead:       {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Team, actor.Auditor: Team, actor.Admin: Any},
+	BlueprintWrite:      {actor.TeamLead: Team, actor.Admin: Any},
 	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},

@@ -106,7 +106,9 @@ CREATE TABLE blueprints (
   team_id text,
   name text NOT NULL,
   description text NOT NULL DEFAULT '',
-  active_version integer NOT NULL,
+  owner text NOT NULL DEFAULT '',
+  labels jsonb NOT NULL DEFAULT '{}',
+  active_version integer NOT NULL, -- that of the latest promotion; 0: none yet
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
@@ -116,13 +118,15 @@ CREATE TABLE blueprints (
 -- NULL is the public team; one name per team, and one public.
 CREATE UNIQUE INDEX blueprints_team_name_uq ON blueprints (team_id, name) NULLS NOT DISTINCT;
 
--- A version is written once: no role but the owner may change or delete one, and its digest is that of its bytes.
+-- A version is written once: the application has no right to change or delete one, nobody can by mistake, and its digest
+-- is that of its bytes.
 CREATE TABLE blueprint_versions (
   id text PRIMARY KEY,
   blueprint_id text NOT NULL,
   number integer NOT NULL,
   definition text NOT NULL,
   digest text NOT NULL,
+  source jsonb NOT NULL DEFAULT '{}',
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
   CONSTRAINT blueprint_versions_blueprint_fk FOREIGN KEY (blueprint_id) REFERENCES blueprints (id),
@@ -131,6 +135,47 @@ CREATE TABLE blueprint_versions (
   CONSTRAINT blueprint_versions_digest_ck CHECK (digest = encode(sha256(convert_to(definition, 'UTF8')), 'hex'))
 );
 CREATE UNIQUE INDEX blueprint_versions_number_uq ON blueprint_versions (blueprint_id, number);
+
+-- The statuses that a version has had; the one with the highest ordinal is what it is. Each is reached once, if at all.
+CREATE TABLE blueprint_statuses (
+  version_id text NOT NULL,
+  ordinal integer NOT NULL,
+  status text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  set_by text NOT NULL,
+  set_at timestamptz NOT NULL,
+  PRIMARY KEY (version_id, ordinal),
+  CONSTRAINT blueprint_statuses_version_fk FOREIGN KEY (version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_statuses_status_ck CHECK (
+    ordinal = CASE status WHEN 'draft' THEN 0 WHEN 'published' THEN 1 WHEN 'deprecated' THEN 2 WHEN 'archived' THEN 3 ELSE -1 END
+    AND ordinal >= 0)
+);
+
+-- Which version of a blueprint was active from when on. A rollback names the promotion that it takes back.
+CREATE TABLE blueprint_promotions (
+  blueprint_id text NOT NULL,
+  ordinal integer NOT NULL,
+  number integer NOT NULL,
+  kind text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  undoes integer,
+  set_by text NOT NULL,
+  set_at timestamptz NOT NULL,
+  PRIMARY KEY (blueprint_id, ordinal),
+  CONSTRAINT blueprint_promotions_version_fk FOREIGN KEY (blueprint_id, number) REFERENCES blueprint_versions (blueprint_id, number),
+  CONSTRAINT blueprint_promotions_kind_ck CHECK (kind IN ('promote', 'rollback') AND (kind = 'rollback') = (undoes IS NOT NULL))
+);
+CREATE UNIQUE INDEX blueprint_promotions_undoes_uq ON blueprint_promotions (blueprint_id, undoes) WHERE undoes IS NOT NULL;
+
+CREATE FUNCTION refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+  RAISE EXCEPTION 'rows of % are history and never change', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END
+$body$;
+CREATE TRIGGER blueprint_versions_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_versions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blueprint_statuses_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_statuses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blueprint_promotions_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_promotions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Images that Forge makes: one of each version's golden WorkSpace, and one copy of each image in each region that needs it.
 -- The row is the queue, and its id with the generation is the name at Amazon, by which it is found again.
@@ -263,6 +308,7 @@ CREATE TABLE workspaces (
   keep_alive boolean NOT NULL DEFAULT false,
   schedule jsonb,
   tags jsonb NOT NULL,
+  parameters jsonb NOT NULL DEFAULT '{}',
 
   desired text NOT NULL,
   wish_reason text NOT NULL DEFAULT 'user',
@@ -450,6 +496,28 @@ CREATE TABLE workspace_events (
 
 -- Cost --------------------------------------------------------------------------------------------------------------
 
+-- What a cost is counted under: what it was for and whose it was, as that was then. A row is written once.
+CREATE TABLE cost_attributions (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  digest bytea NOT NULL, -- of all that follows: the same is written once
+  workspace_id text NOT NULL,
+  user_id text NOT NULL,
+  team_id text NOT NULL,
+  project_id text,
+  cost_centre text NOT NULL,
+  blueprint_id text NOT NULL,
+  blueprint_version_id text NOT NULL,
+  bundle_type text NOT NULL,
+  region text NOT NULL,
+  tags jsonb NOT NULL,
+  CONSTRAINT cost_attributions_digest_ck CHECK (octet_length(digest) = 32)
+);
+CREATE UNIQUE INDEX cost_attributions_digest_uq ON cost_attributions (digest);
+CREATE INDEX cost_attributions_workspace_idx ON cost_attributions (workspace_id);
+CREATE INDEX cost_attributions_user_idx ON cost_attributions (user_id);
+CREATE INDEX cost_attributions_team_idx ON cost_attributions (team_id);
+CREATE INDEX cost_attributions_project_idx ON cost_attributions (project_id) WHERE project_id IS NOT NULL;
+
 -- Facts: what ran, from when to when, at which price, for whom.
 CREATE TABLE usage (
   id text PRIMARY KEY,
@@ -467,8 +535,10 @@ CREATE TABLE usage (
   settled_until timestamptz NOT NULL,
   settled_micros bigint NOT NULL DEFAULT 0,
   due_at timestamptz,
+  attribution_id bigint NOT NULL,
   CONSTRAINT usage_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
   CONSTRAINT usage_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
+  CONSTRAINT usage_attribution_fk FOREIGN KEY (attribution_id) REFERENCES cost_attributions (id),
   CONSTRAINT usage_kind_ck CHECK (kind IN ('fixed_month', 'running', 'storage', 'transfer')),
   CONSTRAINT usage_hour_rule_ck CHECK (hour_rule IN ('session_ceil', 'clock_hour', 'second')),
   CONSTRAINT usage_closed_after_opened_ck CHECK (closed_at >= opened_at),
@@ -498,9 +568,11 @@ CREATE TABLE cost_records (
   period_end timestamptz NOT NULL,
   recorded_at timestamptz NOT NULL,
   corrects text,
+  attribution_id bigint NOT NULL,
   CONSTRAINT cost_records_usage_fk FOREIGN KEY (usage_id) REFERENCES usage (id),
   CONSTRAINT cost_records_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
   CONSTRAINT cost_records_corrects_fk FOREIGN KEY (corrects) REFERENCES cost_records (id),
+  CONSTRAINT cost_records_attribution_fk FOREIGN KEY (attribution_id) REFERENCES cost_attributions (id),
   CONSTRAINT cost_records_period_ck CHECK (period_end > period_start)
 );
 CREATE UNIQUE INDEX cost_records_slice_uq ON cost_records (usage_id, period_start) WHERE corrects IS NULL;
@@ -511,6 +583,32 @@ CREATE INDEX cost_records_project_idx ON cost_records (project_id, period_start)
 CREATE INDEX cost_records_period_start_idx ON cost_records (period_start);
 CREATE INDEX cost_records_period_end_idx ON cost_records (period_end);
 CREATE INDEX cost_records_recorded_idx ON cost_records (recorded_at);
+
+-- The records by the hour (UTC) in which their period begins and by attribution. Who adds to a row adds to the one of the
+-- shard that he has to himself, so that simultaneous settlements do not wait for each other.
+CREATE TABLE cost_hours (
+  attribution_id bigint NOT NULL,
+  hour timestamptz NOT NULL,
+  shard smallint NOT NULL,
+  compute_micros bigint NOT NULL,
+  storage_micros bigint NOT NULL,
+  transfer_micros bigint NOT NULL,
+  PRIMARY KEY (attribution_id, hour, shard)
+) WITH (fillfactor = 90);
+CREATE INDEX cost_hours_hour_idx ON cost_hours (hour);
+
+-- The same by the day (UTC) and one thing only, such as the team. A record is counted once under each thing that it has.
+CREATE TABLE cost_days (
+  dimension text NOT NULL,
+  key text NOT NULL,
+  day timestamptz NOT NULL,
+  shard smallint NOT NULL,
+  compute_micros bigint NOT NULL,
+  storage_micros bigint NOT NULL,
+  transfer_micros bigint NOT NULL,
+  PRIMARY KEY (dimension, key, day, shard)
+) WITH (fillfactor = 70);
+CREATE INDEX cost_days_day_idx ON cost_days (dimension, day);
 
 -- Budgets -----------------------------------------------------------------------------------------------------------
 
@@ -875,9 +973,9 @@ CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
-  organisation, usage, blueprint_images, aws_bundles TO :"app";
+  organisation, usage, cost_hours, cost_days, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
-GRANT INSERT ON blueprint_versions, price_books, prices, workspace_events, cost_records, budget_entries, audit_logs,
+GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
   audit_partitions_ensure(integer, timestamptz) FROM PUBLIC;

@@ -113,7 +113,7 @@ func (f *Fleet) adoptNew(ctx context.Context, tx *audit.Tx, s Stranger, ref stri
 	if err != nil {
 		return nil, err
 	}
-	b, v, err := blueprint.Resolve(ctx, tx, tx.Actor, ref)
+	b, v, _, err := blueprint.Usable(ctx, tx, ref)
 	if err != nil {
 		return nil, err
 	}

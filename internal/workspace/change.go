@@ -102,17 +102,24 @@ func (u *update) name(_ context.Context, p Patch) error {
 	return nil
 }
 
-func (u *update) tags(_ context.Context, p Patch) error {
+func (u *update) tags(ctx context.Context, p Patch) error {
 	if p.Tags == nil || maps.Equal(p.Tags, u.w.Tags) {
 		return nil
 	}
 	if err := checkTags(p.Tags); err != nil {
 		return err
 	}
+	d, err := blueprint.DefinitionOf(ctx, u.tx, u.w.BlueprintVersionID)
+	if err != nil {
+		return err
+	}
+	if err := requireTags(d, p.Tags); err != nil {
+		return err
+	}
 	u.note("tags", u.w.Tags, p.Tags)
 	u.w.Tags, u.w.Retag = p.Tags, true
 	u.due()
-	return nil
+	return u.Meter.Relabel(ctx, u.tx, u.w.subject())
 }
 
 // lifetime is for its owner to shorten, within what the blueprint allows to lengthen again, and for a lead to extend.
@@ -494,7 +501,7 @@ func (w *WorkSpace) wantedSpec() price.Spec {
 }
 
 func (w *WorkSpace) subject() cost.Subject {
-	s := cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec()}
+	s := cost.Subject{Workspace: w.ID, Payer: w.payer(), CostCentre: w.CostCentre, Spec: w.spec(), BlueprintVersion: w.BlueprintVersionID, Tags: w.Tags}
 	if w.AcceptedAt != nil {
 		s.Since = *w.AcceptedAt
 	}

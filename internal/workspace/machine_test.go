@@ -328,6 +328,7 @@ type machine struct {
 	pauses Pauses
 	wish   *wish
 	done   []deedDone
+	ran    []stretch         // what its meter has; the last may still be open
 	told   map[Policy]Notice // what was told last
 	spared time.Time
 	began  struct { // the latest wish to run or to stop that was not so already
@@ -360,6 +361,7 @@ func (m *machine) clone() *machine {
 	c := *m
 	c.history = slices.Clone(m.history)
 	c.calls = slices.Clone(m.calls)
+	c.ran = slices.Clone(m.ran)
 	c.w.Notices = maps.Clone(m.w.Notices)
 	c.told = maps.Clone(m.told)
 	c.done = nil
@@ -413,6 +415,12 @@ func legal(w *WorkSpace, from, to State) bool {
 // save is what the product's save does to the row, and checks what must hold of it.
 func (m *machine) save(before WorkSpace, kind, reason string) {
 	m.w.next(reason, m.now)
+	switch ran, runs := before.State.Runs(), m.w.State.Runs(); {
+	case runs && !ran:
+		m.ran = append(m.ran, stretch{from: m.now})
+	case ran && !runs:
+		m.ran[len(m.ran)-1].until = m.now
+	}
 	if kind == "start" || kind == "stop" || kind == string(doCheck) {
 		m.wishes++
 	}

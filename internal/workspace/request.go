@@ -30,6 +30,7 @@ type Request struct {
 	Project                string
 	Name                   string
 	Tags                   map[string]string
+	Parameters             map[string]string
 	AutoStopTimeoutMinutes *int
 	MaxLifetimeDays        *int
 	KeepAlive              bool
@@ -40,6 +41,7 @@ type Request struct {
 type Admitted struct {
 	WorkSpace *WorkSpace
 	Blueprint string
+	Warnings  []string // what should be known about the version
 	Estimate  price.Estimate
 	Effects   []budget.Effect
 }
@@ -55,7 +57,7 @@ func (f *Fleet) Request(ctx context.Context, tx *audit.Tx, r Request) (Admitted,
 	if r.ServiceType != "" && r.ServiceType != Personal {
 		return Admitted{}, ErrServiceType
 	}
-	b, v, err := blueprint.Resolve(ctx, tx, a, r.Blueprint)
+	b, v, warnings, err := blueprint.Usable(ctx, tx, r.Blueprint)
 	if err != nil {
 		return Admitted{}, err
 	}
@@ -118,7 +120,7 @@ func (f *Fleet) Request(ctx context.Context, tx *audit.Tx, r Request) (Admitted,
 		return Admitted{}, err
 	}
 	f.poke(tx)
-	return Admitted{WorkSpace: w, Blueprint: b.Ref(), Estimate: estimate, Effects: effects}, nil
+	return Admitted{WorkSpace: w, Blueprint: b.Ref(), Warnings: warnings, Estimate: estimate, Effects: effects}, nil
 }
 
 func cmpErr(err, otherwise error) error {
@@ -156,6 +158,9 @@ func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition, t
 		return nil, err
 	}
 	w.Region, w.DirectoryID = directory.Region, directory.ID
+	if !d.Image.Offers(w.Region, w.BundleType) {
+		return nil, blueprint.ErrRegion.Sayf("%s has no bundle for %s in %s", b.Ref(), w.BundleType, w.Region).Detail("bundles", d.Image.Bundles)
+	}
 	if w.RunningMode == price.AutoStop {
 		minutes := d.AutoStopTimeoutMinutes
 		if minutes == 0 {
@@ -177,9 +182,15 @@ func (f *Fleet) plan(r Request, b blueprint.Blueprint, d blueprint.Definition, t
 			return nil, err
 		}
 	}
+	if w.Parameters, err = d.Resolve(r.Parameters); err != nil {
+		return nil, blueprint.ErrParameter.Sayf("%v", err)
+	}
 	maps.Copy(w.Tags, d.Tags)
 	maps.Copy(w.Tags, r.Tags)
-	return w, checkTags(w.Tags)
+	if err := checkTags(w.Tags); err != nil {
+		return nil, err
+	}
+	return w, requireTags(d, w.Tags)
 }
 
 // maxIdleMinutes is the longest idle timeout that Forge sets.
@@ -213,6 +224,14 @@ func setLifetime(w *WorkSpace, days *int) error {
 	return nil
 }
 
+// requireTags refuses tags without those that the blueprint requires.
+func requireTags(d blueprint.Definition, tags map[string]string) error {
+	if missing := d.MissingTag(tags); missing != "" {
+		return blueprint.ErrRequiredTag.Sayf("%s", missing)
+	}
+	return nil
+}
+
 func checkTags(tags map[string]string) error {
 	if len(tags) > 40 { // Amazon allows 50; ours are among them
 		return ErrTags
@@ -234,13 +253,13 @@ func insert(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
 		INSERT INTO workspaces (id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type,
 		                        operating_system, license, running_mode, region, directory_id, directory_user,
 		                        auto_stop_timeout_minutes, max_lifetime_days, tags, desired, state, state_reason, version, next_due_at,
-		                        created_at, updated_at, state_since, keep_alive, schedule, scheduled_through, rule_due_at, provider_id, accepted_at, retag, available_at)
+		                        created_at, updated_at, state_since, keep_alive, schedule, scheduled_through, rule_due_at, provider_id, accepted_at, retag, available_at, parameters)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 'requested', $21, $22, $23, $23, $23,
-		        $24, $25, $26, $27, $28, $29, $30, $31)`,
+		        $24, $25, $26, $27, $28, $29, $30, $31, $32)`,
 		w.ID, w.Name, w.UserID, w.TeamID, w.ProjectID, w.CostCentre, w.BlueprintVersionID, w.ServiceType, w.BundleType,
 		w.OperatingSystem, w.License, w.RunningMode, w.Region, w.DirectoryID, w.DirectoryUser,
 		w.AutoStopTimeoutMinutes, w.MaxLifetimeDays, w.Tags, w.Desired, w.State, w.Version, w.NextDueAt, w.CreatedAt,
-		w.KeepAlive, w.Schedule, w.ScheduledThrough, w.RuleDueAt, w.ProviderID, w.AcceptedAt, w.Retag, w.AvailableAt)
+		w.KeepAlive, w.Schedule, w.ScheduledThrough, w.RuleDueAt, w.ProviderID, w.AcceptedAt, w.Retag, w.AvailableAt, w.Parameters)
 	if postgres.Violates(err, "workspaces_directory_user_uq") {
 		return ErrExists.Detail("region", w.Region)
 	}

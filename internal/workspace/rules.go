@@ -157,12 +157,15 @@ func (w *WorkSpace) staleRule(now time.Time) (coming, bool) {
 		return coming{}, false
 	}
 	if w.StaleAt != nil && w.StateSince.After(*w.StaleAt) && w.Notices[noteRead].At.Before(w.StateSince) && (w.State == Available || w.State == Stopped) {
-		// It has run since: somebody has used it, or Amazon has maintained it.
+		// It has run since: somebody has used it, or Amazon has maintained it. Its end, if that has come, asks the same.
 		check := step{policy: PolicyStale, do: doCheck, at: w.StateSince}
 		if w.State == Available {
 			check.at = check.at.Add(idleGrace)
 		}
-		return coming{check, step{policy: PolicyStale, do: doTerminate, at: w.StaleAt.Add(staleGrace)}}, true
+		end := w.ends(PolicyStale, w.StaleAt.Add(staleGrace), *w.StaleAt, staleNotices, now)
+		if w.State == Available || w.KeepAlive || end.next.do != doTerminate || end.next.at.After(now) {
+			return coming{check, step{policy: PolicyStale, do: doTerminate, at: w.StaleAt.Add(staleGrace)}}, true
+		}
 	}
 	if w.State != Stopped {
 		return coming{}, false

@@ -108,6 +108,9 @@ func TestRules(t *testing.T) {
 		{"flagged, and running: somebody may use it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Available, 31*day)), 31 * day, next{doCheck, 31*day + 15*minute, doTerminate, 37 * day}},
 		{"the same, asked about", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Available, 31*day), readAt(31*day+20*minute)), 31*day + 20*minute, none},
 		{"the same, stopped again: somebody may have used it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Stopped, 32*day), readAt(31*day+20*minute)), 32 * day, next{doCheck, 32 * day, doTerminate, 37 * day}},
+		{"its end came while Amazon maintained it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), noticed(PolicyStale, 1, 37*day, 36*day), in(Stopped, 37*day+hour)), 37*day + hour, next{doTerminate, 37 * day, doTerminate, 37 * day}},
+		{"the same, and nobody knew who was there", PolicyStale, runs(stoppedFor(0), staleSince(30*day), noticed(PolicyStale, 1, 37*day, 36*day), in(Stopped, 37*day+hour), readAt(37*day+hour)), 37*day + hour, next{doTerminate, 37*day + 2*hour, doTerminate, 37*day + 2*hour}},
+		{"the same, kept alive", PolicyStale, runs(stoppedFor(0), staleSince(30*day), keptAlive, noticed(PolicyStale, 1, 37*day, 36*day), in(Stopped, 37*day+hour)), 37*day + hour, next{doCheck, 37*day + hour, doTerminate, 37 * day}},
 		{"flagged, and Amazon maintains it", PolicyStale, runs(stoppedFor(0), staleSince(30*day), in(Maintenance, 31*day)), 31 * day, none},
 
 		{"no schedule", PolicySchedule, runs(), 0, none},

@@ -80,6 +80,7 @@ type WorkSpace struct {
 	KeepAlive              bool // it is not ended for being unused
 	Schedule               *schedule.Schedule
 	Tags                   map[string]string
+	Parameters             map[string]string // of its blueprint, complete
 	Desired                Desired
 	WishReason             string // who or what wanted the latest of it: a person, or a policy
 	State                  State
@@ -136,7 +137,7 @@ type WorkSpace struct {
 const columns = `
 	id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type, operating_system, license,
 	running_mode, region, directory_id, directory_user, root_gib, user_gib, bundle_id, image_since, auto_stop_timeout_minutes, max_lifetime_days, keep_alive, schedule,
-	tags, desired, wish_reason, state, state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
+	tags, parameters, desired, wish_reason, state, state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
 	unclear, retag, rebooted_at, change, change_to, change_asked_at, change_begun_at, enlarged_at, reduced_at, grown_at,
 	connection, connection_checked_at, last_connected_at, extended_until, extended_minutes, stopped_at, stale_at, scheduled_through, notices, rule_due_at,
 	version, next_due_at, lease_token, created_at, updated_at, state_since, first_asked_at, accepted_at, available_at, terminated_at`

@@ -68,6 +68,8 @@ func (db *DB) Seed(t testing.TB, now time.Time, budgetDefault string, rule price
 	db.Exec(t, `INSERT INTO blueprints (id, name, active_version, created_by, created_at, updated_at) VALUES ($1, 'seeded', 1, 'seed', $2, $2)`, o.Blueprint, now)
 	db.Exec(t, `INSERT INTO blueprint_versions (id, blueprint_id, number, definition, digest, created_by, created_at) VALUES ($1, $2, 1, $3, $4, 'seed', $5)`,
 		o.Version, o.Blueprint, definition, hex.EncodeToString(digest[:]), now)
+	db.Exec(t, `INSERT INTO blueprint_statuses (version_id, ordinal, status, set_by, set_at) VALUES ($1, 0, 'draft', 'seed', $2), ($1, 1, 'published', 'seed', $2)`, o.Version, now)
+	db.Exec(t, `INSERT INTO blueprint_promotions (blueprint_id, ordinal, number, kind, set_by, set_at) VALUES ($1, 1, 1, 'promote', 'seed', $2)`, o.Blueprint, now)
 	return o
 }
 
