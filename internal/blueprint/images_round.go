@@ -419,8 +419,8 @@ func (im *Images) collect(ctx context.Context, b *bundleRow) error {
 	return im.restBundle(ctx, b, im.scaled(grace))
 }
 
-// launchable are the versions that WorkSpaces can be made of.
-const launchable = `SELECT FROM blueprint_versions v WHERE true`
+// launchable are the versions that WorkSpaces can be made of, or will be when they are published: all but those that are archived.
+const launchable = `SELECT FROM blueprint_versions v WHERE NOT EXISTS (SELECT FROM blueprint_statuses s WHERE s.version_id = v.id AND s.status = 'archived')`
 
 // giveUp has the bundle deleted that a query chooses and locks, if nobody needs it. Whoever needs it writes that down first, which
 // waits for the lock: a use from before is counted here, and one from after finds it DELETING and waits until it is made anew.
