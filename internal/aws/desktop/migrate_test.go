@@ -74,7 +74,7 @@ func TestAmazonsBundleIsChosenForAMigration(t *testing.T) {
 	if err != nil || got != bundleOfPower {
 		t.Errorf("%s %v", got, err)
 	}
-	_, err = b.PublicBundle(t.Context(), home, "POWER", "TEMPLEOS")
+	_, err = b.PublicBundle(t.Context(), home, "POWER", "SOLARIS")
 	wantCode(t, err, workspace.Rejected, codeNoBundle)
 	b.fail("DescribeWorkspaceBundles", "drop_response_after_apply", 3)
 	_, err = b.PublicBundle(t.Context(), abroad, "POWER", "WINDOWS")
