@@ -193,6 +193,7 @@ func (e PolicyName) Valid() bool {
 const (
 	Accept ProvisioningStepName = "accept"
 	Boot   ProvisioningStepName = "boot"
+	Image  ProvisioningStepName = "image"
 	Queue  ProvisioningStepName = "queue"
 )
 
@@ -202,6 +203,8 @@ func (e ProvisioningStepName) Valid() bool {
 	case Accept:
 		return true
 	case Boot:
+		return true
+	case Image:
 		return true
 	case Queue:
 		return true
@@ -1283,14 +1286,14 @@ type ProvisioningStep struct {
 	// EndedAt Absent: under way
 	EndedAt *time.Time `json:"ended_at,omitempty"`
 
-	// Name queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
+	// Name queue: until Amazon was first asked; image: until there was a bundle of its image, if it had to wait for one; accept: until Amazon accepted it; boot: until it ran
 	Name ProvisioningStepName `json:"name"`
 
 	// Seconds Up to now while it is under way
 	Seconds int64 `json:"seconds"`
 }
 
-// ProvisioningStepName queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
+// ProvisioningStepName queue: until Amazon was first asked; image: until there was a bundle of its image, if it had to wait for one; accept: until Amazon accepted it; boot: until it ran
 type ProvisioningStepName string
 
 // Schedule defines model for Schedule.
