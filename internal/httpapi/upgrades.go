@@ -59,21 +59,25 @@ func (s *Server) createUpgrade(ctx context.Context, in *struct {
 		Blueprint: in.ID, To: b.ToVersion, From: b.FromVersions, CanaryPercent: b.CanaryPercent, BatchSize: b.BatchSize,
 		CanaryFailures: b.CanaryFailures, BatchFailures: b.BatchFailures, Confirm: workspace.Confirmation(b.Confirm),
 	}
-	begin := func(tx *audit.Tx) (v api.Upgrade, tag string, err error) {
+	begin := func(tx *audit.Tx) (v api.Upgrade, err error) {
 		u, err := s.fleet.Upgrade(ctx, tx, r)
 		if err != nil {
-			return v, "", err
+			return v, err
 		}
 		v, err = s.upgradeView(ctx, tx, u)
 		v.DryRun = in.DryRun
-		return v, "", err
+		return v, err
 	}
 	if !in.DryRun {
-		return once(ctx, s, in.Once, audit.Intent{Action: string(policy.BlueprintUpgrade), ResourceType: "blueprint", ResourceID: in.ID}, b, all, begin)
+		intent := audit.Intent{Action: string(policy.BlueprintUpgrade), ResourceType: "blueprint", ResourceID: in.ID}
+		return once(ctx, s, in.Once, intent, b, all, func(tx *audit.Tx) (api.Upgrade, string, error) {
+			v, err := begin(tx)
+			return v, "", err
+		})
 	}
 	out := &Answer[api.Upgrade]{}
 	err := s.audit.Rehearse(ctx, func(tx *audit.Tx) (err error) {
-		out.Body, _, err = begin(tx)
+		out.Body, err = begin(tx)
 		return err
 	})
 	return out, err

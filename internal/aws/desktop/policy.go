@@ -18,6 +18,7 @@ var (
 		"DescribeWorkspaceSnapshots",
 		"DescribeWorkspaces",
 		"DescribeWorkspacesConnectionStatus",
+		"MigrateWorkspace",
 		"ModifyWorkspaceProperties",
 		"RebootWorkspaces",
 		"RebuildWorkspaces",
