@@ -93,6 +93,60 @@ func (e BlueprintEventWhat) Valid() bool {
 	}
 }
 
+// Defines values for BlueprintImageKind.
+const (
+	Bundle  BlueprintImageKind = "bundle"
+	Capture BlueprintImageKind = "capture"
+	Copy    BlueprintImageKind = "copy"
+	Given   BlueprintImageKind = "given"
+)
+
+// Valid indicates whether the value is a known member of the BlueprintImageKind enum.
+func (e BlueprintImageKind) Valid() bool {
+	switch e {
+	case Bundle:
+		return true
+	case Capture:
+		return true
+	case Copy:
+		return true
+	case Given:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BlueprintImageState.
+const (
+	BlueprintImageStateAVAILABLE BlueprintImageState = "AVAILABLE"
+	BlueprintImageStateDELETING  BlueprintImageState = "DELETING"
+	BlueprintImageStateFAILED    BlueprintImageState = "FAILED"
+	BlueprintImageStateGONE      BlueprintImageState = "GONE"
+	BlueprintImageStateMAKING    BlueprintImageState = "MAKING"
+	BlueprintImageStateWANTED    BlueprintImageState = "WANTED"
+)
+
+// Valid indicates whether the value is a known member of the BlueprintImageState enum.
+func (e BlueprintImageState) Valid() bool {
+	switch e {
+	case BlueprintImageStateAVAILABLE:
+		return true
+	case BlueprintImageStateDELETING:
+		return true
+	case BlueprintImageStateFAILED:
+		return true
+	case BlueprintImageStateGONE:
+		return true
+	case BlueprintImageStateMAKING:
+		return true
+	case BlueprintImageStateWANTED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BlueprintPushedOutcome.
 const (
 	Created   BlueprintPushedOutcome = "created"
@@ -1226,6 +1280,59 @@ type BlueprintFilePlans struct {
 // BlueprintHistory defines model for BlueprintHistory.
 type BlueprintHistory struct {
 	Items []BlueprintEvent `json:"items"`
+}
+
+// BlueprintImage defines model for BlueprintImage.
+type BlueprintImage struct {
+	// Attempts How often Amazon was asked
+	Attempts int64 `json:"attempts"`
+
+	// BegunAt When Amazon accepted it
+	BegunAt *time.Time `json:"begun_at,omitempty"`
+
+	// ComputeType A bundle's
+	ComputeType *string    `json:"compute_type,omitempty"`
+	EndedAt     *time.Time `json:"ended_at,omitempty"`
+
+	// ErrorCode Why it failed, or does not go on
+	ErrorCode    *string `json:"error_code,omitempty"`
+	ErrorMessage *string `json:"error_message,omitempty"`
+
+	// Id Amazon's id; absent: Amazon has not accepted it yet
+	Id *string `json:"id,omitempty"`
+
+	// Kind given: the definition names it; capture: made of the golden WorkSpace; copy: of an image of another region; bundle: made of an image
+	Kind BlueprintImageKind `json:"kind"`
+
+	// LastUsedAt When a bundle was last needed
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+
+	// ReadyAt When a bundle of it will be there, estimated from the latest in the region, or from Amazon's own words; while it is under way
+	ReadyAt *time.Time `json:"ready_at,omitempty"`
+
+	// Region Examples: us-east-1
+	Region string `json:"region"`
+
+	// Source What it is made of, by Amazon's id
+	Source *string `json:"source,omitempty"`
+
+	// State WANTED: Amazon has not accepted it yet. DELETING, GONE: a bundle that nobody needs; it is made again when somebody does
+	State BlueprintImageState `json:"state"`
+
+	// Uses How many WorkSpaces are on the bundle, or wait for it
+	Uses     int64      `json:"uses"`
+	WantedAt *time.Time `json:"wanted_at,omitempty"`
+}
+
+// BlueprintImageKind given: the definition names it; capture: made of the golden WorkSpace; copy: of an image of another region; bundle: made of an image
+type BlueprintImageKind string
+
+// BlueprintImageState WANTED: Amazon has not accepted it yet. DELETING, GONE: a bundle that nobody needs; it is made again when somebody does
+type BlueprintImageState string
+
+// BlueprintImageList defines model for BlueprintImageList.
+type BlueprintImageList struct {
+	Items []BlueprintImage `json:"items"`
 }
 
 // BlueprintList defines model for BlueprintList.
@@ -3112,6 +3219,11 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number} (the `GetBlueprintVersion` operationId).
 	GetBlueprintVersion(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListBlueprintImages What a version is launched from in each region, and how far it is
+	//
+	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+	ListBlueprintImages(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListBudgets Budgets with their balances
 	//
 	// Corresponds with GET /api/v1/budgets (the `ListBudgets` operationId).
@@ -3986,6 +4098,21 @@ func (c *Client) CreateBlueprintVersion(ctx context.Context, id string, params *
 // Corresponds with GET /api/v1/blueprints/{id}/versions/{number} (the `GetBlueprintVersion` operationId).
 func (c *Client) GetBlueprintVersion(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBlueprintVersionRequest(c.Server, id, number)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBlueprintImages What a version is launched from in each region, and how far it is
+//
+// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+func (c *Client) ListBlueprintImages(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBlueprintImagesRequest(c.Server, id, number)
 	if err != nil {
 		return nil, err
 	}
@@ -6223,6 +6350,47 @@ func NewGetBlueprintVersionRequest(server string, id string, number int64) (*htt
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/blueprints/%s/versions/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListBlueprintImagesRequest constructs an http.Request for the ListBlueprintImages method
+func NewListBlueprintImagesRequest(server string, id string, number int64) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "number", number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/blueprints/%s/versions/%s/images", pathParam0, pathParam1)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -9110,6 +9278,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number} (the `GetBlueprintVersion` operationId).
 	GetBlueprintVersionWithResponse(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*GetBlueprintVersionResponse, error)
 
+	// ListBlueprintImagesWithResponse What a version is launched from in each region, and how far it is
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+	ListBlueprintImagesWithResponse(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*ListBlueprintImagesResponse, error)
+
 	// ListBudgetsWithResponse Budgets with their balances
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -11678,6 +11853,110 @@ func (r GetBlueprintVersionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBlueprintVersionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBlueprintImagesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BlueprintImageList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBlueprintImagesResponse) GetJSON200() *BlueprintImageList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBlueprintImagesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBlueprintImagesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBlueprintImagesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBlueprintImagesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -16876,6 +17155,19 @@ func (c *ClientWithResponses) GetBlueprintVersionWithResponse(ctx context.Contex
 	return ParseGetBlueprintVersionResponse(rsp)
 }
 
+// ListBlueprintImagesWithResponse What a version is launched from in each region, and how far it is
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+func (c *ClientWithResponses) ListBlueprintImagesWithResponse(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*ListBlueprintImagesResponse, error) {
+	rsp, err := c.ListBlueprintImages(ctx, id, number, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBlueprintImagesResponse(rsp)
+}
+
 // ListBudgetsWithResponse Budgets with their balances
 //
 // Returns a wrapper object for the known response body format(s).
@@ -19550,6 +19842,95 @@ func ParseGetBlueprintVersionResponse(rsp *http.Response) (*GetBlueprintVersionR
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest BlueprintVersion
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBlueprintImagesResponse parses an HTTP response from a ListBlueprintImagesWithResponse call
+func ParseListBlueprintImagesResponse(rsp *http.Response) (*ListBlueprintImagesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBlueprintImagesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BlueprintImageList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

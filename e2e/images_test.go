@@ -425,3 +425,91 @@ func (s *studio) discard(region string, images []types.WorkspaceImage, bundles [
 		}
 	}
 }
+
+// TestAnImageThatFailsForGoodFailsItsLaunchWithTheReason lets a capture end in ERROR, and the next launch try again later.
+func TestAnImageThatFailsForGoodFailsItsLaunchWithTheReason(t *testing.T) {
+	s := newStudio(t)
+	s.publish("spoilt", s.goldenImage(), "STANDARD")
+	users := s.users("spoilt", 3)
+	s.admin(http.MethodPost, "/_emu/faults", map[string]any{"kind": "image_fails", "workspace": s.golden, "code": "DomainJoined", "message": "The WorkSpace is joined to a domain."}, nil)
+	first := s.launch(users[0], client.WorkspaceCreate{Blueprint: "spoilt", Region: ptr(abroad)})
+	s.until("it has failed", time.Minute, func() bool { return s.state(first.Id) == "FAILED" })
+	w := show(t, s.as(users[0]), first.Id)
+	if w.ErrorCode == nil || *w.ErrorCode != "IMAGE_FAILED" || !strings.Contains(*w.ErrorMessage, "DomainJoined") || !strings.Contains(*w.ErrorMessage, s.golden) {
+		t.Errorf("%v %v", w.ErrorCode, w.ErrorMessage)
+	}
+	if images, _ := s.own(rigRegion); len(images) != 0 {
+		t.Errorf("the image that failed still counts against the quota: %+v", images)
+	}
+	at := s.imagesOf(users[0], "spoilt", 1)
+	if len(at) != 1 || at[0].Kind != "capture" || at[0].State != "FAILED" || *at[0].ErrorCode != "DomainJoined" || at[0].EndedAt == nil {
+		t.Errorf("%+v", at)
+	}
+	var holds int
+	if err := s.db.QueryRow(t.Context(), `SELECT count(*) FROM budget_holds WHERE workspace_id = $1`, first.Id).Scan(&holds); err != nil || holds != 0 {
+		t.Errorf("%d holds are left, %v", holds, err)
+	}
+	s.clock.Advance(time.Hour)
+	again := s.launch(users[1], client.WorkspaceCreate{Blueprint: "spoilt", Region: ptr(rigRegion)})
+	s.work()
+	at = s.imagesOf(users[1], "spoilt", 1)
+	if len(at) != 1 || at[0].State != "MAKING" || at[0].ReadyAt == nil || !at[0].ReadyAt.After(s.clock.Now()) {
+		t.Errorf("%+v", at)
+	}
+	s.until("the next runs", time.Minute, func() bool { return s.state(again.Id) == "AVAILABLE" })
+	at = s.imagesOf(users[1], "spoilt", 1)
+	if len(at) != 2 || at[0].State != "AVAILABLE" || at[1].Kind != "bundle" || at[1].State != "AVAILABLE" || at[1].Uses != 1 || !strings.HasPrefix(*at[1].Id, "wsb-") {
+		t.Errorf("%+v", at)
+	}
+}
+
+// imagesOf are the images and bundles of a version, by the API.
+func (s *studio) imagesOf(user app.Credential, name string, number int64) []client.BlueprintImage {
+	s.t.Helper()
+	out, err := s.as(user).ListBlueprintImagesWithResponse(s.t.Context(), name, number)
+	if err != nil || out.JSON200 == nil {
+		s.t.Fatalf("%v %s", err, out.Body)
+	}
+	return out.JSON200.Items
+}
+
+// TestABundleThatNobodyNeedsIsCollectedOnceItsVersionIsArchived keeps a bundle for as long as its version can be launched, and a
+// while longer.
+func TestABundleThatNobodyNeedsIsCollectedOnceItsVersionIsArchived(t *testing.T) {
+	s := newStudio(t)
+	version := s.publish("collected", s.goldenImage(), "STANDARD")
+	user := s.users("collected", 1)[0]
+	ws := s.launch(user, client.WorkspaceCreate{Blueprint: "collected", Region: ptr(rigRegion)})
+	s.until("it runs", time.Minute, func() bool { return s.state(ws.Id) == "AVAILABLE" })
+	have := func(after time.Duration) int {
+		s.clock.Advance(after)
+		s.work()
+		s.clock.Advance(time.Minute)
+		s.work()
+		return len(s.bundleIDs(rigRegion))
+	}
+	const week = 8 * 24 * time.Hour
+	archive := func() {
+		t.Helper()
+		if _, err := s.db.Exec(t.Context(), `
+			INSERT INTO blueprint_statuses (version_id, ordinal, status, set_by, set_at)
+			VALUES ($1, 3, 'archived', 'test', now())`, version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := have(week); n != 1 {
+		t.Fatalf("%d bundles while a WorkSpace is on it", n)
+	}
+	end(t, s.as(user), ws.Id)
+	s.until("it is gone", time.Minute, func() bool { return s.state(ws.Id) == "TERMINATED" })
+	if n := have(week); n != 1 {
+		t.Fatalf("%d bundles while its version can be launched", n)
+	}
+	archive()
+	if n := have(time.Hour); n != 1 {
+		t.Fatalf("%d bundles before its time of grace has passed", n)
+	}
+	if n := have(week); n != 0 {
+		t.Fatalf("%d bundles of a version that cannot be launched", n)
+	}
+}

@@ -118,6 +118,7 @@ func (s *Server) routes() {
 	s.peopleRoutes()
 	s.tokenRoutes()
 	s.blueprintRoutes()
+	s.blueprintImageRoutes()
 	s.moneyRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
