@@ -264,6 +264,54 @@ func (e BudgetSetEnforcement) Valid() bool {
 	}
 }
 
+// Defines values for CostFactKind.
+const (
+	CostFactKindFixedMonth CostFactKind = "fixed_month"
+	CostFactKindRunning    CostFactKind = "running"
+	CostFactKindStorage    CostFactKind = "storage"
+	CostFactKindTransfer   CostFactKind = "transfer"
+)
+
+// Valid indicates whether the value is a known member of the CostFactKind enum.
+func (e CostFactKind) Valid() bool {
+	switch e {
+	case CostFactKindFixedMonth:
+		return true
+	case CostFactKindRunning:
+		return true
+	case CostFactKindStorage:
+		return true
+	case CostFactKindTransfer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CostRecordKind.
+const (
+	CostRecordKindFixedMonth CostRecordKind = "fixed_month"
+	CostRecordKindRunning    CostRecordKind = "running"
+	CostRecordKindStorage    CostRecordKind = "storage"
+	CostRecordKindTransfer   CostRecordKind = "transfer"
+)
+
+// Valid indicates whether the value is a known member of the CostRecordKind enum.
+func (e CostRecordKind) Valid() bool {
+	switch e {
+	case CostRecordKindFixedMonth:
+		return true
+	case CostRecordKindRunning:
+		return true
+	case CostRecordKindStorage:
+		return true
+	case CostRecordKindTransfer:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ExpectationBasis.
 const (
 	Measured ExpectationBasis = "measured"
@@ -957,27 +1005,39 @@ func (e SetBudgetParamsScope) Valid() bool {
 	}
 }
 
-// Defines values for SummariseCostsParamsGroupBy.
+// Defines values for EstimateCostParamsRunningMode.
 const (
-	SummariseCostsParamsGroupByCostCentre SummariseCostsParamsGroupBy = "cost_centre"
-	SummariseCostsParamsGroupByProject    SummariseCostsParamsGroupBy = "project"
-	SummariseCostsParamsGroupByTeam       SummariseCostsParamsGroupBy = "team"
-	SummariseCostsParamsGroupByUser       SummariseCostsParamsGroupBy = "user"
-	SummariseCostsParamsGroupByWorkspace  SummariseCostsParamsGroupBy = "workspace"
+	EstimateCostParamsRunningModeALWAYSON EstimateCostParamsRunningMode = "ALWAYS_ON"
+	EstimateCostParamsRunningModeAUTOSTOP EstimateCostParamsRunningMode = "AUTO_STOP"
 )
 
-// Valid indicates whether the value is a known member of the SummariseCostsParamsGroupBy enum.
-func (e SummariseCostsParamsGroupBy) Valid() bool {
+// Valid indicates whether the value is a known member of the EstimateCostParamsRunningMode enum.
+func (e EstimateCostParamsRunningMode) Valid() bool {
 	switch e {
-	case SummariseCostsParamsGroupByCostCentre:
+	case EstimateCostParamsRunningModeALWAYSON:
 		return true
-	case SummariseCostsParamsGroupByProject:
+	case EstimateCostParamsRunningModeAUTOSTOP:
 		return true
-	case SummariseCostsParamsGroupByTeam:
+	default:
+		return false
+	}
+}
+
+// Defines values for SummariseCostsParamsGranularity.
+const (
+	Day   SummariseCostsParamsGranularity = "day"
+	Month SummariseCostsParamsGranularity = "month"
+	Week  SummariseCostsParamsGranularity = "week"
+)
+
+// Valid indicates whether the value is a known member of the SummariseCostsParamsGranularity enum.
+func (e SummariseCostsParamsGranularity) Valid() bool {
+	switch e {
+	case Day:
 		return true
-	case SummariseCostsParamsGroupByUser:
+	case Month:
 		return true
-	case SummariseCostsParamsGroupByWorkspace:
+	case Week:
 		return true
 	default:
 		return false
@@ -1525,29 +1585,180 @@ type BudgetSet struct {
 // BudgetSetEnforcement defines model for BudgetSet.Enforcement.
 type BudgetSetEnforcement string
 
+// CostEstimate defines model for CostEstimate.
+type CostEstimate struct {
+	// BreakEvenMinutes Running time a month above which ALWAYS_ON is cheaper
+	BreakEvenMinutes *int64 `json:"break_even_minutes,omitempty"`
+
+	// FirstFee The fixed fee of the rest of this month
+	FirstFee Money  `json:"first_fee"`
+	HourRule string `json:"hour_rule"`
+
+	// Hourly While running; zero for ALWAYS_ON
+	Hourly Money `json:"hourly"`
+
+	// Hours Running time a month that the month is for
+	Hours      int64 `json:"hours"`
+	LeaseHours int64 `json:"lease_hours"`
+
+	// Month A whole month with so many hours
+	Month Money `json:"month"`
+
+	// MonthlyFee The fixed fee of a whole month
+	MonthlyFee  Money `json:"monthly_fee"`
+	PriceBookId int64 `json:"price_book_id"`
+
+	// Reserved What is reserved in the budgets: the first fee and one lease of running time
+	Reserved Money `json:"reserved"`
+}
+
+// CostFact defines model for CostFact.
+type CostFact struct {
+	BundleType string `json:"bundle_type"`
+	CostCentre string `json:"cost_centre"`
+
+	// Explanation How the figure comes about
+	Explanation string       `json:"explanation"`
+	From        time.Time    `json:"from"`
+	HourRule    string       `json:"hour_rule"`
+	Item        string       `json:"item"`
+	Kind        CostFactKind `json:"kind"`
+	Open        Money        `json:"open"`
+
+	// Postings The records of a monthly fee, and every correction
+	Postings    *[]CostPosting    `json:"postings,omitempty"`
+	PriceBookId int64             `json:"price_book_id"`
+	PriceSource string            `json:"price_source"`
+	ProjectId   *string           `json:"project_id,omitempty"`
+	Rate        Money             `json:"rate"`
+	Region      string            `json:"region"`
+	Settled     Money             `json:"settled"`
+	Sku         *string           `json:"sku,omitempty"`
+	Tags        map[string]string `json:"tags"`
+	TeamId      string            `json:"team_id"`
+
+	// To Absent: it goes on
+	To      *time.Time `json:"to,omitempty"`
+	Total   Money      `json:"total"`
+	Unit    string     `json:"unit"`
+	UsageId string     `json:"usage_id"`
+	UserId  string     `json:"user_id"`
+}
+
+// CostFactKind defines model for CostFact.Kind.
+type CostFactKind string
+
 // CostGroup defines model for CostGroup.
 type CostGroup struct {
-	// Key Id of the user, team, project or WorkSpace, or the cost centre; empty: none
+	Compute Money `json:"compute"`
+
+	// Key What it is grouped by: an id, a cost centre, a bundle type, a tag's value; empty: none
 	Key  string  `json:"key"`
 	Name *string `json:"name,omitempty"`
 
-	// Open Running and not settled yet, up to this second
+	// Open What of it is not settled yet, up to this second
 	Open Money `json:"open"`
 
-	// Settled In immutable records
-	Settled Money `json:"settled"`
-	Total   Money `json:"total"`
+	// Periods With a granularity: every period of the range, in order
+	Periods *[]CostPeriod `json:"periods,omitempty"`
+
+	// Settled What of it is in immutable records
+	Settled  Money `json:"settled"`
+	Storage  Money `json:"storage"`
+	Total    Money `json:"total"`
+	Transfer Money `json:"transfer"`
+
+	// Untagged True: what does not have the tag
+	Untagged *bool `json:"untagged,omitempty"`
+}
+
+// CostPeriod defines model for CostPeriod.
+type CostPeriod struct {
+	From  time.Time `json:"from"`
+	Open  Money     `json:"open"`
+	To    time.Time `json:"to"`
+	Total Money     `json:"total"`
+}
+
+// CostPosting defines model for CostPosting.
+type CostPosting struct {
+	Amount      Money     `json:"amount"`
+	Corrects    *string   `json:"corrects,omitempty"`
+	Explanation string    `json:"explanation"`
+	From        time.Time `json:"from"`
+	RecordId    string    `json:"record_id"`
+	To          time.Time `json:"to"`
+}
+
+// CostRecord defines model for CostRecord.
+type CostRecord struct {
+	BlueprintId        *string `json:"blueprint_id,omitempty"`
+	BlueprintVersionId *string `json:"blueprint_version_id,omitempty"`
+	BundleType         string  `json:"bundle_type"`
+	ComputeCost        Money   `json:"compute_cost"`
+
+	// Corrects The record that this one corrects
+	Corrects         *string `json:"corrects,omitempty"`
+	CostCentre       string  `json:"cost_centre"`
+	DataTransferCost Money   `json:"data_transfer_cost"`
+	HourRule         string  `json:"hour_rule"`
+	Id               string  `json:"id"`
+
+	// Item What the price is for
+	Item        string         `json:"item"`
+	Kind        CostRecordKind `json:"kind"`
+	PeriodEnd   time.Time      `json:"period_end"`
+	PeriodStart time.Time      `json:"period_start"`
+	PriceId     int64          `json:"price_id"`
+	ProjectId   *string        `json:"project_id,omitempty"`
+	Rate        Money          `json:"rate"`
+	RecordedAt  time.Time      `json:"recorded_at"`
+	Region      string         `json:"region"`
+	Sku         *string        `json:"sku,omitempty"`
+	StorageCost Money          `json:"storage_cost"`
+
+	// Tags As they were
+	Tags        map[string]string `json:"tags"`
+	TeamId      string            `json:"team_id"`
+	TotalCost   Money             `json:"total_cost"`
+	UsageId     string            `json:"usage_id"`
+	UserId      string            `json:"user_id"`
+	WorkspaceId string            `json:"workspace_id"`
+}
+
+// CostRecordKind defines model for CostRecord.Kind.
+type CostRecordKind string
+
+// CostRecordList defines model for CostRecordList.
+type CostRecordList struct {
+	Items      []CostRecord `json:"items"`
+	NextCursor *string      `json:"next_cursor,omitempty"`
 }
 
 // CostSummary defines model for CostSummary.
 type CostSummary struct {
 	// AsOf The figures are exact for this instant
-	AsOf    time.Time   `json:"as_of"`
-	From    time.Time   `json:"from"`
-	GroupBy string      `json:"group_by"`
-	Items   []CostGroup `json:"items"`
-	To      time.Time   `json:"to"`
-	Total   Money       `json:"total"`
+	AsOf        time.Time `json:"as_of"`
+	From        time.Time `json:"from"`
+	Granularity *string   `json:"granularity,omitempty"`
+	GroupBy     string    `json:"group_by"`
+
+	// Items Dearest first
+	Items    []CostGroup `json:"items"`
+	TimeZone string      `json:"time_zone"`
+	To       time.Time   `json:"to"`
+	Total    Money       `json:"total"`
+}
+
+// CostTimeline defines model for CostTimeline.
+type CostTimeline struct {
+	AsOf       time.Time  `json:"as_of"`
+	Items      []CostFact `json:"items"`
+	NextCursor *string    `json:"next_cursor,omitempty"`
+
+	// Total Of all of it, on every page
+	Total       Money  `json:"total"`
+	WorkspaceId string `json:"workspace_id"`
 }
 
 // Estimate defines model for Estimate.
@@ -2589,19 +2800,117 @@ type SetBudgetParams struct {
 // SetBudgetParamsScope defines parameters for SetBudget.
 type SetBudgetParamsScope string
 
-// SummariseCostsParams defines parameters for SummariseCosts.
-type SummariseCostsParams struct {
-	GroupBy *SummariseCostsParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+// ListCostRecordsParams defines parameters for ListCostRecords.
+type ListCostRecordsParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// From The beginning of this month when left out
 	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
 
 	// To The end of this month when left out
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// Tz Whose calendar days, weeks and months are of
+	Tz *string `form:"tz,omitempty" json:"tz,omitempty"`
+
+	// User By id or user name; several with commas
+	User *[]string `form:"user,omitempty" json:"user,omitempty"`
+
+	// Team By id or name
+	Team *[]string `form:"team,omitempty" json:"team,omitempty"`
+
+	// Project By id or name
+	Project    *[]string `form:"project,omitempty" json:"project,omitempty"`
+	CostCentre *[]string `form:"cost_centre,omitempty" json:"cost_centre,omitempty"`
+
+	// Workspace By id
+	Workspace *[]string `form:"workspace,omitempty" json:"workspace,omitempty"`
+
+	// Blueprint By id
+	Blueprint *[]string `form:"blueprint,omitempty" json:"blueprint,omitempty"`
+
+	// Bundle By bundle type
+	Bundle *[]string `form:"bundle,omitempty" json:"bundle,omitempty"`
+	Region *[]string `form:"region,omitempty" json:"region,omitempty"`
+
+	// Tag KEY=VALUE; several values of a key are alternatives
+	Tag *[]string `form:"tag,omitempty" json:"tag,omitempty"`
 }
 
-// SummariseCostsParamsGroupBy defines parameters for SummariseCosts.
-type SummariseCostsParamsGroupBy string
+// EstimateCostParams defines parameters for EstimateCost.
+type EstimateCostParams struct {
+	Region                 string                         `form:"region" json:"region"`
+	BundleType             string                         `form:"bundle_type" json:"bundle_type"`
+	OperatingSystem        *string                        `form:"operating_system,omitempty" json:"operating_system,omitempty"`
+	License                *string                        `form:"license,omitempty" json:"license,omitempty"`
+	RunningMode            *EstimateCostParamsRunningMode `form:"running_mode,omitempty" json:"running_mode,omitempty"`
+	AutoStopTimeoutMinutes *int64                         `form:"auto_stop_timeout_minutes,omitempty" json:"auto_stop_timeout_minutes,omitempty"`
+
+	// RootGib What the bundle includes when left out
+	RootGib *int64 `form:"root_gib,omitempty" json:"root_gib,omitempty"`
+
+	// UserGib What the bundle includes when left out
+	UserGib *int64 `form:"user_gib,omitempty" json:"user_gib,omitempty"`
+
+	// Hours Running time a month, in hours
+	Hours *int64 `form:"hours,omitempty" json:"hours,omitempty"`
+}
+
+// EstimateCostParamsRunningMode defines parameters for EstimateCost.
+type EstimateCostParamsRunningMode string
+
+// SummariseCostsParams defines parameters for SummariseCosts.
+type SummariseCostsParams struct {
+	// From The beginning of this month when left out
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The end of this month when left out
+	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// Tz Whose calendar days, weeks and months are of
+	Tz *string `form:"tz,omitempty" json:"tz,omitempty"`
+
+	// User By id or user name; several with commas
+	User *[]string `form:"user,omitempty" json:"user,omitempty"`
+
+	// Team By id or name
+	Team *[]string `form:"team,omitempty" json:"team,omitempty"`
+
+	// Project By id or name
+	Project    *[]string `form:"project,omitempty" json:"project,omitempty"`
+	CostCentre *[]string `form:"cost_centre,omitempty" json:"cost_centre,omitempty"`
+
+	// Workspace By id
+	Workspace *[]string `form:"workspace,omitempty" json:"workspace,omitempty"`
+
+	// Blueprint By id
+	Blueprint *[]string `form:"blueprint,omitempty" json:"blueprint,omitempty"`
+
+	// Bundle By bundle type
+	Bundle *[]string `form:"bundle,omitempty" json:"bundle,omitempty"`
+	Region *[]string `form:"region,omitempty" json:"region,omitempty"`
+
+	// Tag KEY=VALUE; several values of a key are alternatives
+	Tag *[]string `form:"tag,omitempty" json:"tag,omitempty"`
+
+	// GroupBy total, user, team, project, cost_centre, workspace, blueprint, bundle, region, or tag:KEY
+	GroupBy *string `form:"group_by,omitempty" json:"group_by,omitempty"`
+
+	// Granularity Each group's cost by day, week or month as well
+	Granularity *SummariseCostsParamsGranularity `form:"granularity,omitempty" json:"granularity,omitempty"`
+}
+
+// SummariseCostsParamsGranularity defines parameters for SummariseCosts.
+type SummariseCostsParamsGranularity string
+
+// ExplainWorkspaceCostParams defines parameters for ExplainWorkspaceCost.
+type ExplainWorkspaceCostParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
 
 // ListDriftParams defines parameters for ListDrift.
 type ListDriftParams struct {
@@ -3243,10 +3552,25 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/v1/budgets/{scope}/{scope_id} (the `SetBudget` operationId).
 	SetBudget(ctx context.Context, scope SetBudgetParamsScope, scopeId string, params *SetBudgetParams, body SetBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListCostRecords Settled costs, record by record, newest first
+	//
+	// Corresponds with GET /api/v1/costs (the `ListCostRecords` operationId).
+	ListCostRecords(ctx context.Context, params *ListCostRecordsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EstimateCost What a WorkSpace would cost
+	//
+	// Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
+	EstimateCost(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// SummariseCosts Cost by group, exact to this second
 	//
 	// Corresponds with GET /api/v1/costs/summary (the `SummariseCosts` operationId).
 	SummariseCosts(ctx context.Context, params *SummariseCostsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainWorkspaceCost Why a WorkSpace costs what it does: every fact, rate and rule
+	//
+	// Corresponds with GET /api/v1/costs/workspaces/{id} (the `ExplainWorkspaceCost` operationId).
+	ExplainWorkspaceCost(ctx context.Context, id string, params *ExplainWorkspaceCostParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListDrift What Amazon has otherwise than Forge wants it
 	//
@@ -4172,11 +4496,56 @@ func (c *Client) SetBudget(ctx context.Context, scope SetBudgetParamsScope, scop
 	return c.Client.Do(req)
 }
 
+// ListCostRecords Settled costs, record by record, newest first
+//
+// Corresponds with GET /api/v1/costs (the `ListCostRecords` operationId).
+func (c *Client) ListCostRecords(ctx context.Context, params *ListCostRecordsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListCostRecordsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EstimateCost What a WorkSpace would cost
+//
+// Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
+func (c *Client) EstimateCost(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEstimateCostRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // SummariseCosts Cost by group, exact to this second
 //
 // Corresponds with GET /api/v1/costs/summary (the `SummariseCosts` operationId).
 func (c *Client) SummariseCosts(ctx context.Context, params *SummariseCostsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSummariseCostsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainWorkspaceCost Why a WorkSpace costs what it does: every fact, rate and rule
+//
+// Corresponds with GET /api/v1/costs/workspaces/{id} (the `ExplainWorkspaceCost` operationId).
+func (c *Client) ExplainWorkspaceCost(ctx context.Context, id string, params *ExplainWorkspaceCostParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainWorkspaceCostRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6543,6 +6912,358 @@ func NewSetBudgetRequestWithBody(server string, scope SetBudgetParamsScope, scop
 	return req, nil
 }
 
+// NewListCostRecordsRequest constructs an http.Request for the ListCostRecords method
+func NewListCostRecordsRequest(server string, params *ListCostRecordsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/costs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tz != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tz", *params.Tz, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.User != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "user", *params.User, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Team != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "team", *params.Team, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Project != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "project", *params.Project, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CostCentre != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cost_centre", *params.CostCentre, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Workspace != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "workspace", *params.Workspace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Blueprint != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "blueprint", *params.Blueprint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bundle != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "bundle", *params.Bundle, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tag != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tag", *params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewEstimateCostRequest constructs an http.Request for the EstimateCost method
+func NewEstimateCostRequest(server string, params *EstimateCostParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/costs/estimate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "bundle_type", params.BundleType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.OperatingSystem != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "operating_system", *params.OperatingSystem, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.License != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "license", *params.License, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.RunningMode != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "running_mode", *params.RunningMode, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.AutoStopTimeoutMinutes != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "auto_stop_timeout_minutes", *params.AutoStopTimeoutMinutes, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.RootGib != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "root_gib", *params.RootGib, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserGib != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "user_gib", *params.UserGib, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Hours != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "hours", *params.Hours, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewSummariseCostsRequest constructs an http.Request for the SummariseCosts method
 func NewSummariseCostsRequest(server string, params *SummariseCostsParams) (*http.Request, error) {
 	var err error
@@ -6571,18 +7292,6 @@ func NewSummariseCostsRequest(server string, params *SummariseCostsParams) (*htt
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
-		if params.GroupBy != nil {
-
-			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "group_by", *params.GroupBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
-				return nil, err
-			} else {
-				for _, qp := range strings.Split(queryFrag, "&") {
-					rawQueryFragments = append(rawQueryFragments, qp)
-				}
-			}
-
-		}
-
 		if params.From != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
@@ -6598,6 +7307,223 @@ func NewSummariseCostsRequest(server string, params *SummariseCostsParams) (*htt
 		if params.To != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tz != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tz", *params.Tz, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.User != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "user", *params.User, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Team != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "team", *params.Team, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Project != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "project", *params.Project, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CostCentre != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cost_centre", *params.CostCentre, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Workspace != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "workspace", *params.Workspace, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Blueprint != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "blueprint", *params.Blueprint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bundle != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "bundle", *params.Bundle, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Tag != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "tag", *params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.GroupBy != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "group_by", *params.GroupBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Granularity != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "granularity", *params.Granularity, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExplainWorkspaceCostRequest constructs an http.Request for the ExplainWorkspaceCost method
+func NewExplainWorkspaceCostRequest(server string, id string, params *ExplainWorkspaceCostParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/costs/workspaces/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -9306,12 +10232,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/v1/budgets/{scope}/{scope_id} (the `SetBudget` operationId).
 	SetBudgetWithResponse(ctx context.Context, scope SetBudgetParamsScope, scopeId string, params *SetBudgetParams, body SetBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*SetBudgetResponse, error)
 
+	// ListCostRecordsWithResponse Settled costs, record by record, newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/costs (the `ListCostRecords` operationId).
+	ListCostRecordsWithResponse(ctx context.Context, params *ListCostRecordsParams, reqEditors ...RequestEditorFn) (*ListCostRecordsResponse, error)
+
+	// EstimateCostWithResponse What a WorkSpace would cost
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
+	EstimateCostWithResponse(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*EstimateCostResponse, error)
+
 	// SummariseCostsWithResponse Cost by group, exact to this second
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/costs/summary (the `SummariseCosts` operationId).
 	SummariseCostsWithResponse(ctx context.Context, params *SummariseCostsParams, reqEditors ...RequestEditorFn) (*SummariseCostsResponse, error)
+
+	// ExplainWorkspaceCostWithResponse Why a WorkSpace costs what it does: every fact, rate and rule
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/costs/workspaces/{id} (the `ExplainWorkspaceCost` operationId).
+	ExplainWorkspaceCostWithResponse(ctx context.Context, id string, params *ExplainWorkspaceCostParams, reqEditors ...RequestEditorFn) (*ExplainWorkspaceCostResponse, error)
 
 	// ListDriftWithResponse What Amazon has otherwise than Forge wants it
 	//
@@ -12179,6 +13126,214 @@ func (r SetBudgetResponse) ContentType() string {
 	return ""
 }
 
+type ListCostRecordsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CostRecordList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListCostRecordsResponse) GetJSON200() *CostRecordList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListCostRecordsResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListCostRecordsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListCostRecordsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListCostRecordsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListCostRecordsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EstimateCostResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CostEstimate
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EstimateCostResponse) GetJSON200() *CostEstimate {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EstimateCostResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EstimateCostResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EstimateCostResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EstimateCostResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EstimateCostResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type SummariseCostsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -12277,6 +13432,110 @@ func (r SummariseCostsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r SummariseCostsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExplainWorkspaceCostResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CostTimeline
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainWorkspaceCostResponse) GetJSON200() *CostTimeline {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ExplainWorkspaceCostResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainWorkspaceCostResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainWorkspaceCostResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainWorkspaceCostResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainWorkspaceCostResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -17207,6 +18466,32 @@ func (c *ClientWithResponses) SetBudgetWithResponse(ctx context.Context, scope S
 	return ParseSetBudgetResponse(rsp)
 }
 
+// ListCostRecordsWithResponse Settled costs, record by record, newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/costs (the `ListCostRecords` operationId).
+func (c *ClientWithResponses) ListCostRecordsWithResponse(ctx context.Context, params *ListCostRecordsParams, reqEditors ...RequestEditorFn) (*ListCostRecordsResponse, error) {
+	rsp, err := c.ListCostRecords(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListCostRecordsResponse(rsp)
+}
+
+// EstimateCostWithResponse What a WorkSpace would cost
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
+func (c *ClientWithResponses) EstimateCostWithResponse(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*EstimateCostResponse, error) {
+	rsp, err := c.EstimateCost(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEstimateCostResponse(rsp)
+}
+
 // SummariseCostsWithResponse Cost by group, exact to this second
 //
 // Returns a wrapper object for the known response body format(s).
@@ -17218,6 +18503,19 @@ func (c *ClientWithResponses) SummariseCostsWithResponse(ctx context.Context, pa
 		return nil, err
 	}
 	return ParseSummariseCostsResponse(rsp)
+}
+
+// ExplainWorkspaceCostWithResponse Why a WorkSpace costs what it does: every fact, rate and rule
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/costs/workspaces/{id} (the `ExplainWorkspaceCost` operationId).
+func (c *ClientWithResponses) ExplainWorkspaceCostWithResponse(ctx context.Context, id string, params *ExplainWorkspaceCostParams, reqEditors ...RequestEditorFn) (*ExplainWorkspaceCostResponse, error) {
+	rsp, err := c.ExplainWorkspaceCost(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainWorkspaceCostResponse(rsp)
 }
 
 // ListDriftWithResponse What Amazon has otherwise than Forge wants it
@@ -20202,6 +21500,184 @@ func ParseSetBudgetResponse(rsp *http.Response) (*SetBudgetResponse, error) {
 	return response, nil
 }
 
+// ParseListCostRecordsResponse parses an HTTP response from a ListCostRecordsWithResponse call
+func ParseListCostRecordsResponse(rsp *http.Response) (*ListCostRecordsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListCostRecordsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CostRecordList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEstimateCostResponse parses an HTTP response from a EstimateCostWithResponse call
+func ParseEstimateCostResponse(rsp *http.Response) (*EstimateCostResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EstimateCostResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CostEstimate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseSummariseCostsResponse parses an HTTP response from a SummariseCostsWithResponse call
 func ParseSummariseCostsResponse(rsp *http.Response) (*SummariseCostsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -20218,6 +21694,95 @@ func ParseSummariseCostsResponse(rsp *http.Response) (*SummariseCostsResponse, e
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest CostSummary
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExplainWorkspaceCostResponse parses an HTTP response from a ExplainWorkspaceCostWithResponse call
+func ParseExplainWorkspaceCostResponse(rsp *http.Response) (*ExplainWorkspaceCostResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainWorkspaceCostResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CostTimeline
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -120,6 +120,7 @@ func (s *Server) routes() {
 	s.blueprintRoutes()
 	s.blueprintImageRoutes()
 	s.moneyRoutes()
+	s.costRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
 }
