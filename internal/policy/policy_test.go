@@ -19,7 +19,7 @@ var matrix = map[policy.Action]string{
 	policy.ProjectRead: "ttta-a", policy.ProjectManage: "--t--a", policy.TokenManage: "oooooa", policy.BlueprintRead: "ttttta", policy.BlueprintWrite: "--t--a", policy.BlueprintUpgrade: "--t--a",
 	policy.CostRead: "oota-a", policy.BudgetRead: "oota-a", policy.BudgetSet: "--ta-a", policy.AuditRead: "----aa",
 	policy.WorkspaceExtendLife: "--t--a", policy.WorkspaceAdopt: "-----a", policy.PolicyRead: "aaaaaa", policy.PolicyManage: "-----a", policy.PolicySimulate: "--ta-a",
-	policy.BlueprintUpgrade: "--t--a", policy.DriftRead: "----aa", policy.DriftSweep: "-----a",
+	policy.DriftRead: "----aa", policy.DriftSweep: "-----a",
 }
 
 func TestTheTableIsExactlyTheMatrix(t *testing.T) {

@@ -55,7 +55,7 @@ func (f *Fleet) Migrate(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, vers
 	}
 	to, d := w.BlueprintVersionID, is
 	if version != "" {
-		b, v, err := blueprint.Resolve(ctx, tx, tx.Actor, version)
+		b, v, _, err := blueprint.Usable(ctx, tx, version)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,9 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/blueprint/spec"
 	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/price"
 )
 
@@ -177,7 +180,15 @@ func TestWhatIsTakenOverFromAnotherVersion(t *testing.T) {
 		w.RunningMode, w.AutoStopTimeoutMinutes, w.MaxLifetimeDays = price.AutoStop, ptr(60), ptr(180)
 		w.Tags = map[string]string{"tier": "a", "old": "x", "mine": "m"}
 	})
-	changed := w.follow(is, to)
+	follow := func(w *WorkSpace, to blueprint.Definition) map[string]any {
+		t.Helper()
+		changed, err := w.follow(is, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return changed
+	}
+	changed := follow(w, to)
 	if *w.AutoStopTimeoutMinutes != 120 || *w.MaxLifetimeDays != 90 || !w.Retag || !maps.Equal(w.Tags, map[string]string{"tier": "b", "new": "y", "mine": "m"}) || len(changed) != 3 {
 		t.Errorf("%d %d %v, changed %v", *w.AutoStopTimeoutMinutes, *w.MaxLifetimeDays, w.Tags, changed)
 	}
@@ -185,12 +196,63 @@ func TestWhatIsTakenOverFromAnotherVersion(t *testing.T) {
 		w.RunningMode, w.AutoStopTimeoutMinutes, w.MaxLifetimeDays = price.AutoStop, ptr(240), ptr(30)
 		w.Tags = map[string]string{"tier": "mine", "new": "n"}
 	})
-	if changed := chosen.follow(is, to); len(changed) != 0 || *chosen.AutoStopTimeoutMinutes != 240 || *chosen.MaxLifetimeDays != 30 || chosen.Tags["tier"] != "mine" || chosen.Tags["new"] != "n" || chosen.Retag {
+	if changed := follow(chosen, to); len(changed) != 0 || *chosen.AutoStopTimeoutMinutes != 240 || *chosen.MaxLifetimeDays != 30 || chosen.Tags["tier"] != "mine" || chosen.Tags["new"] != "n" || chosen.Retag {
 		t.Errorf("what was chosen: %v %v", changed, chosen.Tags)
 	}
 	always := row(ran, func(w *WorkSpace) { w.RunningMode, w.Tags = price.AlwaysOn, map[string]string{} })
-	if always.follow(is, blueprint.Definition{AutoStopTimeoutMinutes: 120, MaxLifetimeDays: 180}); always.AutoStopTimeoutMinutes != nil || always.MaxLifetimeDays != nil {
+	if follow(always, blueprint.Definition{AutoStopTimeoutMinutes: 120, MaxLifetimeDays: 180}); always.AutoStopTimeoutMinutes != nil || always.MaxLifetimeDays != nil {
 		t.Errorf("an ALWAYS_ON one: %v %v", always.AutoStopTimeoutMinutes, always.MaxLifetimeDays)
+	}
+}
+
+func TestWhatAnUpgradeWouldMakeOfAWorkSpace(t *testing.T) {
+	is := blueprint.Definition{OperatingSystem: "WINDOWS", License: "INCLUDED", BundleTypes: []string{"STANDARD", "POWER"}, DefaultBundleType: "STANDARD", RunningMode: price.AutoStop}
+	least := int64(1)
+	parameter := spec.Parameter{Name: "cores", Type: spec.Integer, Minimum: &least}
+	for _, c := range []struct {
+		name   string
+		change func(*blueprint.Definition)
+		role   actor.Role
+		params map[string]string
+		want   error
+		lost   bool
+		bundle string
+	}{
+		{"nothing", func(*blueprint.Definition) {}, actor.Engineer, nil, nil, false, "STANDARD"},
+		{"an image", func(d *blueprint.Definition) { d.Image = &blueprint.Image{Images: map[string]string{"eu-west-1": "wsi-1"}} }, actor.Engineer, nil, nil, true, "STANDARD"},
+		{"an image, and its size no longer", func(d *blueprint.Definition) {
+			d.Image, d.BundleTypes, d.DefaultBundleType = &blueprint.Image{Images: map[string]string{"eu-west-1": "wsi-1"}}, []string{"POWER"}, "POWER"
+		}, actor.Engineer, nil, nil, true, "POWER"},
+		{"the same for a contractor", func(d *blueprint.Definition) {
+			d.Image, d.BundleTypes, d.DefaultBundleType = &blueprint.Image{Images: map[string]string{"eu-west-1": "wsi-1"}}, []string{"POWER"}, "POWER"
+		}, actor.Contractor, nil, policy.ErrBundleNotAllowed, false, ""},
+		{"a bundle that is elsewhere", func(d *blueprint.Definition) {
+			d.Image = &blueprint.Image{Bundles: map[string]map[string]string{"us-east-1": {"STANDARD": "wsb-1"}}}
+		}, actor.Engineer, nil, blueprint.ErrRegion, false, ""},
+		{"another licence", func(d *blueprint.Definition) { d.License = "BYOL" }, actor.Engineer, nil, ErrLicense, false, ""},
+		{"a tag that it lacks", func(d *blueprint.Definition) { d.RequiredTags = []spec.RequiredTag{{Key: "ticket"}} }, actor.Engineer, nil, blueprint.ErrRequiredTag, false, ""},
+		{"a parameter that it lacks", func(d *blueprint.Definition) { d.Parameters = []spec.Parameter{parameter} }, actor.Engineer, nil, blueprint.ErrParameter, false, ""},
+		{"a parameter that it has", func(d *blueprint.Definition) { d.Parameters = []spec.Parameter{parameter} }, actor.Engineer, map[string]string{"cores": "2", "gone": "x"}, nil, false, "STANDARD"},
+		{"captured anew", func(d *blueprint.Definition) {
+			d.Image = &blueprint.Image{Golden: &spec.Golden{Region: "eu-west-1", Workspace: "ws-1"}}
+		}, actor.Engineer, nil, nil, true, "STANDARD"},
+	} {
+		w := row(ran, func(w *WorkSpace) {
+			w.Region, w.BundleType, w.OperatingSystem, w.License, w.BlueprintVersionID, w.Parameters = "eu-west-1", "STANDARD", "WINDOWS", "INCLUDED", "bpv_1", c.params
+		})
+		to := is
+		c.change(&to)
+		s, err := w.towards("bpv_2", is, to, c.role)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+			continue
+		}
+		if err == nil && (s.lost != c.lost || s.becomes().BundleType != c.bundle) {
+			t.Errorf("%s: lost %v, it becomes %s", c.name, s.lost, s.becomes().BundleType)
+		}
+		if _, kept := s.then.Parameters["gone"]; err == nil && kept {
+			t.Errorf("%s: parameters %v", c.name, s.then.Parameters)
+		}
 	}
 }
 

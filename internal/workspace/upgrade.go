@@ -124,19 +124,22 @@ const maxUpgrade = 20_000
 // canary follows from the target and them, so that asking again for what was undone chooses the same. Where WorkSpaces
 // must be migrated, the loss must be confirmed with the blueprint's name.
 func (f *Fleet) Upgrade(ctx context.Context, tx *audit.Tx, r UpgradeRequest) (*Upgrade, error) {
-	ref := r.Blueprint
-	b, target, err := blueprint.Resolve(ctx, tx, tx.Actor, ref)
+	b, err := blueprint.Find(ctx, tx, tx.Actor, r.Blueprint)
 	if err != nil {
 		return nil, err
 	}
 	if err := mayUpgrade(tx.Actor, b); err != nil {
 		return nil, err
 	}
+	target, err := blueprint.Target(ctx, tx, b, r.To)
+	if err != nil {
+		return nil, err
+	}
 	numbers, err := blueprint.Numbers(ctx, tx, b.ID)
 	if err != nil {
 		return nil, err
 	}
-	from, err := r.versions(b, &target.ID, numbers)
+	from, err := r.versions(b, target.ID, numbers)
 	if err != nil {
 		return nil, err
 	}
@@ -183,15 +186,8 @@ func mayUpgrade(a actor.Actor, b blueprint.Blueprint) error {
 	return policy.Require(a, policy.BlueprintUpgrade, "", team)
 }
 
-// versions brings the target to the version that was asked for, and gives those to upgrade from.
-func (r UpgradeRequest) versions(b blueprint.Blueprint, target *id.BlueprintVersion, numbers map[int]id.BlueprintVersion) ([]id.BlueprintVersion, error) {
-	if r.To != 0 {
-		v, ok := numbers[r.To]
-		if !ok {
-			return nil, blueprint.ErrNotFound.Sayf("%s has no version %d", b.Ref(), r.To)
-		}
-		*target = v
-	}
+// versions are those to upgrade from.
+func (r UpgradeRequest) versions(b blueprint.Blueprint, target id.BlueprintVersion, numbers map[int]id.BlueprintVersion) ([]id.BlueprintVersion, error) {
 	chosen := r.From
 	if len(chosen) == 0 {
 		chosen = slices.Collect(maps.Keys(numbers))
@@ -202,7 +198,7 @@ func (r UpgradeRequest) versions(b blueprint.Blueprint, target *id.BlueprintVers
 		if !ok {
 			return nil, blueprint.ErrNotFound.Sayf("%s has no version %d", b.Ref(), n)
 		}
-		if v != *target {
+		if v != target {
 			from = append(from, v)
 		}
 	}
@@ -342,7 +338,7 @@ func steer(ctx context.Context, tx *audit.Tx, upgrade id.Upgrade, kind string, c
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := blueprint.Resolve(ctx, tx, tx.Actor, string(u.BlueprintID))
+	b, err := blueprint.Find(ctx, tx, tx.Actor, string(u.BlueprintID))
 	if errors.Is(err, blueprint.ErrNotFound) {
 		return nil, ErrNoUpgrade
 	}
@@ -396,7 +392,7 @@ func GetUpgrade(ctx context.Context, q postgres.Querier, a actor.Actor, upgrade 
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := blueprint.Resolve(ctx, q, a, string(u.BlueprintID))
+	b, err := blueprint.Find(ctx, q, a, string(u.BlueprintID))
 	if errors.Is(err, blueprint.ErrNotFound) {
 		return nil, ErrNoUpgrade
 	}
@@ -408,7 +404,7 @@ func GetUpgrade(ctx context.Context, q postgres.Querier, a actor.Actor, upgrade 
 
 // Upgrades lists the upgrades of a blueprint, the newest first, behind one.
 func Upgrades(ctx context.Context, q postgres.Querier, a actor.Actor, ref, after string, limit int) ([]Upgrade, error) {
-	b, _, err := blueprint.Resolve(ctx, q, a, ref)
+	b, err := blueprint.Find(ctx, q, a, ref)
 	if err != nil {
 		return nil, err
 	}
