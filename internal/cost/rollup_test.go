@@ -395,4 +395,3 @@ func TestPeriodsAreOfTheZonesCalendar(t *testing.T) {
 		}
 	}
 }
-

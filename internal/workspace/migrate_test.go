@@ -219,7 +219,9 @@ func TestWhatAnUpgradeWouldMakeOfAWorkSpace(t *testing.T) {
 		bundle string
 	}{
 		{"nothing", func(*blueprint.Definition) {}, actor.Engineer, nil, nil, false, "STANDARD"},
-		{"an image", func(d *blueprint.Definition) { d.Image = &blueprint.Image{Images: map[string]string{"eu-west-1": "wsi-1"}} }, actor.Engineer, nil, nil, true, "STANDARD"},
+		{"an image", func(d *blueprint.Definition) {
+			d.Image = &blueprint.Image{Images: map[string]string{"eu-west-1": "wsi-1"}}
+		}, actor.Engineer, nil, nil, true, "STANDARD"},
 		{"an image, and its size no longer", func(d *blueprint.Definition) {
 			d.Image, d.BundleTypes, d.DefaultBundleType = &blueprint.Image{Images: map[string]string{"eu-west-1": "wsi-1"}}, []string{"POWER"}, "POWER"
 		}, actor.Engineer, nil, nil, true, "POWER"},
@@ -291,27 +293,27 @@ func TestTheCanaryIsAlwaysTheSameAndNeverNobody(t *testing.T) {
 func TestWhatAnUpgradeDoesNext(t *testing.T) {
 	const w, u, d, f, s = ItemWaiting, ItemUnderWay, ItemDone, ItemFailed, ItemSkipped
 	tally := func(batch int, state ItemState, n int) Tally {
-		return Tally{Batch: batch, State: state, Count: n, Counted: n}
+		return BatchTally{Batch: batch, State: state, Count: n, Counted: n}
 	}
-	known := Tally{Batch: 0, State: f, Count: 2}
+	known := BatchTally{Batch: 0, State: f, Count: 2}
 	for name, c := range map[string]struct {
 		state   UpgradeState
-		tallies []Tally
+		tallies []BatchTally
 		want    upgradePlan
 	}{
-		"the beginning":                {UpgradeRunning, []Tally{tally(0, w, 3), tally(1, w, 10)}, upgradePlan{batch: 0, room: 10}},
-		"the canary is under way":      {UpgradeRunning, []Tally{tally(0, u, 3), tally(1, w, 10)}, upgradePlan{batch: 0, room: 7}},
-		"the canary is over":           {UpgradeRunning, []Tally{tally(0, d, 3), tally(1, w, 10)}, upgradePlan{batch: 1, room: 10}},
-		"one of the canary failed":     {UpgradeRunning, []Tally{tally(0, d, 1), tally(0, f, 1), tally(0, u, 1), tally(1, w, 10)}, upgradePlan{pause: "1 of the canary failed, and 0 may", batch: 0, room: 9}},
-		"that is known":                {UpgradeRunning, []Tally{tally(0, d, 1), known, tally(1, w, 10)}, upgradePlan{batch: 1, room: 10}},
-		"a batch may have one":         {UpgradeRunning, []Tally{tally(0, d, 3), tally(1, f, 1), tally(1, w, 9)}, upgradePlan{batch: 1, room: 10}},
-		"but not two":                  {UpgradeRunning, []Tally{tally(0, d, 3), tally(1, f, 2), tally(1, w, 8)}, upgradePlan{pause: "2 of batch 1 failed, and 1 may", batch: 1, room: 10}},
-		"skipping is no failure":       {UpgradeRunning, []Tally{tally(0, s, 3), tally(1, w, 10)}, upgradePlan{batch: 1, room: 10}},
-		"the end":                      {UpgradeRunning, []Tally{tally(0, d, 3), tally(1, s, 10)}, upgradePlan{batch: -1, room: 10, done: true}},
-		"the last of all failed":       {UpgradeRunning, []Tally{tally(0, d, 3), tally(1, f, 10)}, upgradePlan{pause: "10 of batch 1 failed, and 1 may", batch: -1, room: 10}},
+		"the beginning":                {UpgradeRunning, []BatchTally{tally(0, w, 3), tally(1, w, 10)}, upgradePlan{batch: 0, room: 10}},
+		"the canary is under way":      {UpgradeRunning, []BatchTally{tally(0, u, 3), tally(1, w, 10)}, upgradePlan{batch: 0, room: 7}},
+		"the canary is over":           {UpgradeRunning, []BatchTally{tally(0, d, 3), tally(1, w, 10)}, upgradePlan{batch: 1, room: 10}},
+		"one of the canary failed":     {UpgradeRunning, []BatchTally{tally(0, d, 1), tally(0, f, 1), tally(0, u, 1), tally(1, w, 10)}, upgradePlan{pause: "1 of the canary failed, and 0 may", batch: 0, room: 9}},
+		"that is known":                {UpgradeRunning, []BatchTally{tally(0, d, 1), known, tally(1, w, 10)}, upgradePlan{batch: 1, room: 10}},
+		"a batch may have one":         {UpgradeRunning, []BatchTally{tally(0, d, 3), tally(1, f, 1), tally(1, w, 9)}, upgradePlan{batch: 1, room: 10}},
+		"but not two":                  {UpgradeRunning, []BatchTally{tally(0, d, 3), tally(1, f, 2), tally(1, w, 8)}, upgradePlan{pause: "2 of batch 1 failed, and 1 may", batch: 1, room: 10}},
+		"skipping is no failure":       {UpgradeRunning, []BatchTally{tally(0, s, 3), tally(1, w, 10)}, upgradePlan{batch: 1, room: 10}},
+		"the end":                      {UpgradeRunning, []BatchTally{tally(0, d, 3), tally(1, s, 10)}, upgradePlan{batch: -1, room: 10, done: true}},
+		"the last of all failed":       {UpgradeRunning, []BatchTally{tally(0, d, 3), tally(1, f, 10)}, upgradePlan{pause: "10 of batch 1 failed, and 1 may", batch: -1, room: 10}},
 		"nothing to upgrade":           {UpgradeRunning, nil, upgradePlan{batch: -1, room: 10, done: true}},
-		"paused, some still under way": {UpgradePaused, []Tally{tally(0, u, 3), tally(1, w, 10)}, upgradePlan{}},
-		"aborted, none under way":      {UpgradeAborted, []Tally{tally(0, d, 3), tally(1, w, 10)}, upgradePlan{idle: true}},
+		"paused, some still under way": {UpgradePaused, []BatchTally{tally(0, u, 3), tally(1, w, 10)}, upgradePlan{}},
+		"aborted, none under way":      {UpgradeAborted, []BatchTally{tally(0, d, 3), tally(1, w, 10)}, upgradePlan{idle: true}},
 	} {
 		up := &Upgrade{State: c.state, BatchSize: 10, BatchFailures: 1}
 		if got := up.plan(c.tallies); got != c.want {

@@ -15,8 +15,8 @@ import (
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
-	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/notify"
+	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/postgres"
 )
 
