@@ -292,7 +292,7 @@ func TestTheCanaryIsAlwaysTheSameAndNeverNobody(t *testing.T) {
 
 func TestWhatAnUpgradeDoesNext(t *testing.T) {
 	const w, u, d, f, s = ItemWaiting, ItemUnderWay, ItemDone, ItemFailed, ItemSkipped
-	tally := func(batch int, state ItemState, n int) Tally {
+	tally := func(batch int, state ItemState, n int) BatchTally {
 		return BatchTally{Batch: batch, State: state, Count: n, Counted: n}
 	}
 	known := BatchTally{Batch: 0, State: f, Count: 2}
