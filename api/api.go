@@ -343,25 +343,6 @@ type TokenList struct {
 	NextCursor string  `json:"next_cursor,omitempty"`
 }
 
-// CostGroup is one group's cost.
-type CostGroup struct {
-	Key     string `json:"key" doc:"Id of the user, team, project or WorkSpace, or the cost centre; empty: none"`
-	Name    string `json:"name,omitempty"`
-	Settled Money  `json:"settled" doc:"In immutable records"`
-	Open    Money  `json:"open" doc:"Running and not settled yet, up to this second"`
-	Total   Money  `json:"total"`
-}
-
-// CostSummary is the cost of a range by group.
-type CostSummary struct {
-	From    time.Time   `json:"from"`
-	To      time.Time   `json:"to"`
-	AsOf    time.Time   `json:"as_of" doc:"The figures are exact for this instant"`
-	GroupBy string      `json:"group_by"`
-	Total   Money       `json:"total"`
-	Items   []CostGroup `json:"items" nullable:"false"`
-}
-
 // BudgetSet makes or changes a budget.
 type BudgetSet struct {
 	Amount         string `json:"amount" minLength:"1" maxLength:"24" example:"400.00" doc:"USD a month; zero admits nothing"`

@@ -196,10 +196,11 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
 			}
 		}},
-		Sweeper: &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
-		Drift:   &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
-		Images:  f.Fleet.Images,
-		Meter:   meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+		Sweeper:  &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Upgrader: &workspace.Upgrader{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Drift:    &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Images:   f.Fleet.Images,
+		Meter:    meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
 		f.Fleet.Due = f.workers.Poke

@@ -1,88 +1,14 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/robco-forge/forge/client"
 )
-
-func (e *env) costsCommand() *cobra.Command {
-	var by, from, to string
-	c := &cobra.Command{
-		Use: "costs", Short: "What was spent, exact up to this second",
-		Long: `Shows what WorkSpaces cost in a period, this month when none is given: settled amounts, which
-do not change any more, and open ones, which still run. It shows what you may see: your own,
-your team's, or everybody's.
-
-Dates are days (UTC) or RFC 3339 instants; the period ends before --to.`,
-		Example: `  forge costs
-  forge costs --by team --from 2026-10-01 --to 2026-11-01
-  forge costs --by cost_centre -o csv > costs.csv`,
-	}
-	c.Flags().StringVar(&by, "by", "workspace", "group by workspace, user, team, project or cost_centre")
-	c.Flags().StringVar(&from, "from", "", "the first day")
-	c.Flags().StringVar(&to, "to", "", "the day after the last")
-	return e.remote(c, func(s *session, _ []string) error {
-		group := client.SummariseCostsParamsGroupBy(strings.ReplaceAll(by, "-", "_"))
-		switch group {
-		case "workspace", "user", "team", "project", "cost_centre":
-		default:
-			return UsageError{Err: fmt.Errorf("--by is workspace, user, team, project or cost_centre, not %q", by)}
-		}
-		p := client.SummariseCostsParams{GroupBy: &group}
-		var err error
-		if p.From, p.To, err = period(from, to); err != nil {
-			return err
-		}
-		r, err := s.api.SummariseCostsWithResponse(s.ctx, &p)
-		if err != nil {
-			return err
-		}
-		sum, err := decode[client.CostSummary](r.Body)
-		if err != nil {
-			return err
-		}
-		t := &table{head: []string{strings.ToUpper(string(group)), "NAME", "SETTLED USD", "OPEN USD", "TOTAL USD"}}
-		for _, g := range sum.Items {
-			t.row(words(g.Key), wordsOf(g.Name), dollars(g.Settled), dollars(g.Open), dollars(g.Total))
-		}
-		t.foot = fmt.Sprintf("Total: %s USD, %s to %s, as of %s", dollars(sum.Total).display(), instant(sum.From).show, instant(sum.To).show, instant(sum.AsOf).show)
-		return s.emit(r.Body, t)
-	})
-}
-
-// period reads the flags --from and --to.
-func period(from, to string) (first, end *time.Time, err error) {
-	if first, err = day("--from", from); err != nil {
-		return nil, nil, err
-	}
-	if end, err = day("--to", to); err != nil {
-		return nil, nil, err
-	}
-	if first != nil && end != nil && !first.Before(*end) {
-		return nil, nil, UsageError{Err: errors.New("--from must be before --to")}
-	}
-	return first, end, nil
-}
-
-func day(flag, value string) (*time.Time, error) {
-	if value == "" {
-		return nil, nil
-	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339Nano} {
-		if t, err := time.Parse(layout, value); err == nil {
-			t = t.UTC()
-			return &t, nil
-		}
-	}
-	return nil, UsageError{Err: fmt.Errorf("%s is a date like 2026-11-01 or an instant like 2026-11-01T12:00:00Z, not %q", flag, value)}
-}
 
 func (e *env) budgetsCommand() *cobra.Command {
 	var limit int

@@ -566,10 +566,7 @@ func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, 
 	out := make(map[id.WorkSpace]money.USD, len(workspaces))
 	for i := range all {
 		u := &all[i]
-		out[u.WorkspaceID] += u.SettledMicros
-		if u.ClosedAt == nil {
-			out[u.WorkspaceID] += u.tail(u.OpenedAt, now.Add(time.Microsecond), now) // a fee is due at the instant its month begins
-		}
+		out[u.WorkspaceID] += u.SettledMicros + u.unsettled(now)
 	}
 	return out, nil
 }

@@ -14,70 +14,15 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/budget"
-	"github.com/robco-forge/forge/internal/clock"
-	"github.com/robco-forge/forge/internal/cost"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/policy"
-	"github.com/robco-forge/forge/internal/workspace"
 )
 
 func (s *Server) moneyRoutes() {
-	route(s, http.MethodGet, "/costs/summary", "summarise-costs", "Cost by group, exact to this second", "Costs", http.StatusOK, s.summariseCosts)
 	route(s, http.MethodGet, "/budgets", "list-budgets", "Budgets with their balances", "Budgets", http.StatusOK, s.listBudgets)
 	route(s, http.MethodPut, "/budgets/{scope}/{scope_id}", "set-budget", "Make or change a budget", "Budgets", http.StatusOK, s.setBudget)
-}
-
-func (s *Server) summariseCosts(ctx context.Context, in *struct {
-	GroupBy string    `query:"group_by" enum:"user,team,project,cost_centre,workspace" default:"workspace"`
-	From    time.Time `query:"from" doc:"The beginning of this month when left out"`
-	To      time.Time `query:"to" doc:"The end of this month when left out"`
-},
-) (*struct{ Body api.CostSummary }, error) {
-	a, now := actor.From(ctx), s.audit.Clock()()
-	q := cost.Query{From: in.From.UTC(), To: in.To.UTC(), GroupBy: in.GroupBy}
-	if in.From.IsZero() {
-		q.From = clock.StartOfMonth(now)
-	}
-	if in.To.IsZero() {
-		q.To = clock.StartOfNextMonth(now)
-	}
-	switch policy.ReachOf(a, policy.CostRead) {
-	case policy.Any:
-	case policy.Team:
-		q.Team = a.Team
-	case policy.Own:
-		q.User = a.User
-	case policy.None:
-		return nil, s.refused(ctx, policy.CostRead)
-	}
-	sums, err := cost.Summarise(ctx, s.audit.Pool(), q, now)
-	if err != nil {
-		return nil, err
-	}
-	// Whoever reads what others cost is on record.
-	if q.User == "" {
-		if err := s.audit.Note(ctx, audit.Event{Action: string(policy.CostRead), ResourceType: "cost", Details: map[string]any{
-			"group_by": q.GroupBy, "from": q.From.Format(time.RFC3339), "to": q.To.Format(time.RFC3339), "team_id": string(q.Team),
-		}}); err != nil {
-			return nil, err
-		}
-	}
-	nameOf := people.Names
-	if q.GroupBy == "workspace" {
-		nameOf = workspace.Names
-	}
-	names, err := nameOf(ctx, s.audit.Pool(), mapped(sums, func(g cost.Sum) string { return g.Key }))
-	if err != nil {
-		return nil, err
-	}
-	var total money.USD
-	items := mapped(sums, func(g cost.Sum) api.CostGroup {
-		total += g.Total()
-		return api.CostGroup{Key: g.Key, Name: names[g.Key], Settled: usd(g.Settled()), Open: usd(g.Open), Total: usd(g.Total())}
-	})
-	return &struct{ Body api.CostSummary }{api.CostSummary{From: q.From, To: q.To, AsOf: now, GroupBy: q.GroupBy, Total: usd(total), Items: items}}, nil
 }
 
 func budgetView(b budget.Budget, names map[string]string) api.Budget {

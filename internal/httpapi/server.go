@@ -114,11 +114,13 @@ func (s *Server) routes() {
 	s.workspaceRoutes()
 	s.lifecycleRoutes()
 	s.policyRoutes()
+	s.upgradeRoutes()
 	s.peopleRoutes()
 	s.tokenRoutes()
 	s.blueprintRoutes()
 	s.blueprintImageRoutes()
 	s.moneyRoutes()
+	s.costRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
 }

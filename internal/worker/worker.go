@@ -37,6 +37,7 @@ const (
 type Config struct {
 	Reconciler *workspace.Reconciler
 	Sweeper    *workspace.Sweeper
+	Upgrader   *workspace.Upgrader
 	Drift      *workspace.Drift
 	Images     *blueprint.Images
 	Meter      *cost.Meter
@@ -93,6 +94,7 @@ func (w *Workers) Run(ctx context.Context) {
 		wg.Go(func() { w.loop(ctx, "reconcile", idlePoll, w.poke, w.Reconciler.Round) })
 	}
 	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
+	wg.Go(func() { w.loop(ctx, "upgrades", idlePoll, nil, w.Upgrader.Round) })
 	wg.Go(func() { w.loop(ctx, "images", imagesPoll, nil, w.Images.Round) })
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })

@@ -23,6 +23,7 @@ var (
 		"DescribeWorkspaceSnapshots",
 		"DescribeWorkspaces",
 		"DescribeWorkspacesConnectionStatus",
+		"MigrateWorkspace",
 		"ModifyWorkspaceProperties",
 		"RebootWorkspaces",
 		"RebuildWorkspaces",
