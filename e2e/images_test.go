@@ -513,3 +513,46 @@ func TestABundleThatNobodyNeedsIsCollectedOnceItsVersionIsArchived(t *testing.T)
 		t.Fatalf("%d bundles of a version that cannot be launched", n)
 	}
 }
+
+// TestKilledAtAnyBoundaryALaunchWaitsForItsImageAndRuns kills the loops at some of the boundaries between a launch that has to wait for
+// its image and its WorkSpace being AVAILABLE: there is one image, one bundle and one WorkSpace, on that bundle.
+func TestKilledAtAnyBoundaryALaunchWaitsForItsImageAndRuns(t *testing.T) {
+	s := newStudio(t)
+	users := s.users("killed", 30)
+	kills := 0
+	for at := int64(3); ; at += 37 {
+		name := fmt.Sprintf("killed-%d", at)
+		s.publish(name, s.goldenImage(), "STANDARD")
+		ws := s.launch(users[kills], client.WorkspaceCreate{Blueprint: name, Region: ptr(rigRegion)}).Id
+		s.fate.dies(at)
+		for s.work(); !s.fate.dead() && s.state(ws) != "AVAILABLE"; s.work() {
+			s.clock.Advance(5 * time.Minute)
+		}
+		where := s.fate.where
+		s.fate.dies(0)
+		s.until("another has it running", 5*time.Minute, func() bool { return s.state(ws) == "AVAILABLE" })
+		var bundle, provider string
+		var uses int
+		if err := s.db.QueryRow(t.Context(), `
+			SELECT bundle_id, provider_id, (SELECT count(*) FROM aws_bundle_uses WHERE workspace_id = w.id)
+			FROM workspaces w
+			WHERE id = $1`, ws).Scan(&bundle, &provider, &uses); err != nil || uses != 1 {
+			t.Fatalf("boundary %d (%s): it keeps %d bundles, %v", at, where, uses, err)
+		}
+		seen, err := s.in(rigRegion).DescribeWorkspaces(t.Context(), &workspaces.DescribeWorkspacesInput{DirectoryId: aws.String(rigDirectory), UserName: &users[kills].User})
+		if err != nil || len(seen.Workspaces) != 1 || *seen.Workspaces[0].BundleId != bundle || *seen.Workspaces[0].WorkspaceId != provider {
+			t.Fatalf("boundary %d (%s): Amazon has %+v, %v", at, where, seen, err)
+		}
+		if images, bundles := s.own(rigRegion); len(images) != kills+1 || len(bundles) != kills+1 {
+			t.Fatalf("boundary %d (%s): %d images and %d bundles of %d versions", at, where, len(images), len(bundles), kills+1)
+		}
+		if where == "" {
+			if kills < 3 {
+				t.Fatalf("only %d boundaries were met", kills)
+			}
+			t.Logf("done before boundary %d; %d kills", at, kills)
+			return
+		}
+		kills++
+	}
+}
