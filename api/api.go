@@ -158,7 +158,7 @@ type Provisioning struct {
 
 // ProvisioningStep is one part of the way.
 type ProvisioningStep struct {
-	Name    string     `json:"name" enum:"queue,accept,boot" doc:"queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran"`
+	Name    string     `json:"name" enum:"queue,image,accept,boot" doc:"queue: until Amazon was first asked; image: until there was a bundle of its image, if it had to wait for one; accept: until Amazon accepted it; boot: until it ran"`
 	BegunAt time.Time  `json:"begun_at"`
 	EndedAt *time.Time `json:"ended_at,omitempty" doc:"Absent: under way"`
 	Seconds int64      `json:"seconds" doc:"Up to now while it is under way"`

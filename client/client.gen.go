@@ -93,6 +93,60 @@ func (e BlueprintEventWhat) Valid() bool {
 	}
 }
 
+// Defines values for BlueprintImageKind.
+const (
+	Bundle  BlueprintImageKind = "bundle"
+	Capture BlueprintImageKind = "capture"
+	Copy    BlueprintImageKind = "copy"
+	Given   BlueprintImageKind = "given"
+)
+
+// Valid indicates whether the value is a known member of the BlueprintImageKind enum.
+func (e BlueprintImageKind) Valid() bool {
+	switch e {
+	case Bundle:
+		return true
+	case Capture:
+		return true
+	case Copy:
+		return true
+	case Given:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BlueprintImageState.
+const (
+	BlueprintImageStateAVAILABLE BlueprintImageState = "AVAILABLE"
+	BlueprintImageStateDELETING  BlueprintImageState = "DELETING"
+	BlueprintImageStateFAILED    BlueprintImageState = "FAILED"
+	BlueprintImageStateGONE      BlueprintImageState = "GONE"
+	BlueprintImageStateMAKING    BlueprintImageState = "MAKING"
+	BlueprintImageStateWANTED    BlueprintImageState = "WANTED"
+)
+
+// Valid indicates whether the value is a known member of the BlueprintImageState enum.
+func (e BlueprintImageState) Valid() bool {
+	switch e {
+	case BlueprintImageStateAVAILABLE:
+		return true
+	case BlueprintImageStateDELETING:
+		return true
+	case BlueprintImageStateFAILED:
+		return true
+	case BlueprintImageStateGONE:
+		return true
+	case BlueprintImageStateMAKING:
+		return true
+	case BlueprintImageStateWANTED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BlueprintPushedOutcome.
 const (
 	Created   BlueprintPushedOutcome = "created"
@@ -412,6 +466,7 @@ func (e PolicyName) Valid() bool {
 const (
 	Accept ProvisioningStepName = "accept"
 	Boot   ProvisioningStepName = "boot"
+	Image  ProvisioningStepName = "image"
 	Queue  ProvisioningStepName = "queue"
 )
 
@@ -421,6 +476,8 @@ func (e ProvisioningStepName) Valid() bool {
 	case Accept:
 		return true
 	case Boot:
+		return true
+	case Image:
 		return true
 	case Queue:
 		return true
@@ -555,6 +612,57 @@ func (e UpcomingPolicy) Valid() bool {
 	case UpcomingPolicySchedule:
 		return true
 	case UpcomingPolicyStale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpgradeState.
+const (
+	UpgradeStateABORTED UpgradeState = "ABORTED"
+	UpgradeStateDONE    UpgradeState = "DONE"
+	UpgradeStatePAUSED  UpgradeState = "PAUSED"
+	UpgradeStateRUNNING UpgradeState = "RUNNING"
+)
+
+// Valid indicates whether the value is a known member of the UpgradeState enum.
+func (e UpgradeState) Valid() bool {
+	switch e {
+	case UpgradeStateABORTED:
+		return true
+	case UpgradeStateDONE:
+		return true
+	case UpgradeStatePAUSED:
+		return true
+	case UpgradeStateRUNNING:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UpgradeItemState.
+const (
+	UpgradeItemStateDONE     UpgradeItemState = "DONE"
+	UpgradeItemStateFAILED   UpgradeItemState = "FAILED"
+	UpgradeItemStateSKIPPED  UpgradeItemState = "SKIPPED"
+	UpgradeItemStateUNDERWAY UpgradeItemState = "UNDER_WAY"
+	UpgradeItemStateWAITING  UpgradeItemState = "WAITING"
+)
+
+// Valid indicates whether the value is a known member of the UpgradeItemState enum.
+func (e UpgradeItemState) Valid() bool {
+	switch e {
+	case UpgradeItemStateDONE:
+		return true
+	case UpgradeItemStateFAILED:
+		return true
+	case UpgradeItemStateSKIPPED:
+		return true
+	case UpgradeItemStateUNDERWAY:
+		return true
+	case UpgradeItemStateWAITING:
 		return true
 	default:
 		return false
@@ -1234,6 +1342,59 @@ type BlueprintHistory struct {
 	Items []BlueprintEvent `json:"items"`
 }
 
+// BlueprintImage defines model for BlueprintImage.
+type BlueprintImage struct {
+	// Attempts How often Amazon was asked
+	Attempts int64 `json:"attempts"`
+
+	// BegunAt When Amazon accepted it
+	BegunAt *time.Time `json:"begun_at,omitempty"`
+
+	// ComputeType A bundle's
+	ComputeType *string    `json:"compute_type,omitempty"`
+	EndedAt     *time.Time `json:"ended_at,omitempty"`
+
+	// ErrorCode Why it failed, or does not go on
+	ErrorCode    *string `json:"error_code,omitempty"`
+	ErrorMessage *string `json:"error_message,omitempty"`
+
+	// Id Amazon's id; absent: Amazon has not accepted it yet
+	Id *string `json:"id,omitempty"`
+
+	// Kind given: the definition names it; capture: made of the golden WorkSpace; copy: of an image of another region; bundle: made of an image
+	Kind BlueprintImageKind `json:"kind"`
+
+	// LastUsedAt When a bundle was last needed
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+
+	// ReadyAt When a bundle of it will be there, estimated from the latest in the region, or from Amazon's own words; while it is under way
+	ReadyAt *time.Time `json:"ready_at,omitempty"`
+
+	// Region Examples: us-east-1
+	Region string `json:"region"`
+
+	// Source What it is made of, by Amazon's id
+	Source *string `json:"source,omitempty"`
+
+	// State WANTED: Amazon has not accepted it yet. DELETING, GONE: a bundle that nobody needs; it is made again when somebody does
+	State BlueprintImageState `json:"state"`
+
+	// Uses How many WorkSpaces are on the bundle, or wait for it
+	Uses     int64      `json:"uses"`
+	WantedAt *time.Time `json:"wanted_at,omitempty"`
+}
+
+// BlueprintImageKind given: the definition names it; capture: made of the golden WorkSpace; copy: of an image of another region; bundle: made of an image
+type BlueprintImageKind string
+
+// BlueprintImageState WANTED: Amazon has not accepted it yet. DELETING, GONE: a bundle that nobody needs; it is made again when somebody does
+type BlueprintImageState string
+
+// BlueprintImageList defines model for BlueprintImageList.
+type BlueprintImageList struct {
+	Items []BlueprintImage `json:"items"`
+}
+
 // BlueprintList defines model for BlueprintList.
 type BlueprintList struct {
 	Items      []Blueprint `json:"items"`
@@ -1864,14 +2025,14 @@ type ProvisioningStep struct {
 	// EndedAt Absent: under way
 	EndedAt *time.Time `json:"ended_at,omitempty"`
 
-	// Name queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
+	// Name queue: until Amazon was first asked; image: until there was a bundle of its image, if it had to wait for one; accept: until Amazon accepted it; boot: until it ran
 	Name ProvisioningStepName `json:"name"`
 
 	// Seconds Up to now while it is under way
 	Seconds int64 `json:"seconds"`
 }
 
-// ProvisioningStepName queue: until Amazon was first asked; accept: until Amazon accepted it; boot: until it ran
+// ProvisioningStepName queue: until Amazon was first asked; image: until there was a bundle of its image, if it had to wait for one; accept: until Amazon accepted it; boot: until it ran
 type ProvisioningStepName string
 
 // Schedule defines model for Schedule.
@@ -2075,6 +2236,113 @@ type UpcomingAction string
 
 // UpcomingPolicy defines model for Upcoming.Policy.
 type UpcomingPolicy string
+
+// Upgrade defines model for Upgrade.
+type Upgrade struct {
+	BatchFailures  int64      `json:"batch_failures"`
+	BatchSize      int64      `json:"batch_size"`
+	BlueprintId    string     `json:"blueprint_id"`
+	CanaryFailures int64      `json:"canary_failures"`
+	CanaryPercent  int64      `json:"canary_percent"`
+	CreatedAt      time.Time  `json:"created_at"`
+	CreatedBy      string     `json:"created_by"`
+	DryRun         *bool      `json:"dry_run,omitempty"`
+	FinishedAt     *time.Time `json:"finished_at,omitempty"`
+
+	// Id Examples: upg_01jd8x5qf8e2x9v7m3k4n5p6q7
+	Id string `json:"id"`
+
+	// Items Its WorkSpaces in their order; not in lists
+	Items *[]UpgradeItem `json:"items,omitempty"`
+
+	// NextCursor For more items
+	NextCursor *string `json:"next_cursor,omitempty"`
+
+	// Progress What there is of each batch; batch 0 is the canary
+	Progress []UpgradeBatch `json:"progress"`
+
+	// Reason Why it is paused or aborted
+	Reason *string `json:"reason,omitempty"`
+
+	// State PAUSED and ABORTED begin nothing; what they have begun goes on to its end
+	State UpgradeState `json:"state"`
+
+	// To Examples: backend/go-dev@4
+	To        string    `json:"to"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// UpgradeState PAUSED and ABORTED begin nothing; what they have begun goes on to its end
+type UpgradeState string
+
+// UpgradeBatch defines model for UpgradeBatch.
+type UpgradeBatch struct {
+	Batch    int64 `json:"batch"`
+	Done     int64 `json:"done"`
+	Failed   int64 `json:"failed"`
+	Skipped  int64 `json:"skipped"`
+	UnderWay int64 `json:"under_way"`
+	Waiting  int64 `json:"waiting"`
+}
+
+// UpgradeCreate defines model for UpgradeCreate.
+type UpgradeCreate struct {
+	// BatchFailures How many of any later batch may fail
+	BatchFailures *int64 `json:"batch_failures,omitempty"`
+
+	// BatchSize How many of a batch, and how many at once
+	BatchSize *int64 `json:"batch_size,omitempty"`
+
+	// CanaryFailures How many of the canary may fail; one more pauses the upgrade
+	CanaryFailures *int64 `json:"canary_failures,omitempty"`
+
+	// CanaryPercent How many of them go first; at least one
+	CanaryPercent *int64 `json:"canary_percent,omitempty"`
+
+	// Confirm The blueprint's name or id: required where WorkSpaces are migrated, which loses data
+	Confirm *string `json:"confirm,omitempty"`
+
+	// FromVersions Only WorkSpaces of these versions; of any other than the target when left out
+	FromVersions *[]int64 `json:"from_versions,omitempty"`
+
+	// ToVersion The active version when left out
+	ToVersion *int64 `json:"to_version,omitempty"`
+}
+
+// UpgradeItem defines model for UpgradeItem.
+type UpgradeItem struct {
+	Batch   int64      `json:"batch"`
+	BegunAt *time.Time `json:"begun_at,omitempty"`
+
+	// Code Why it failed, was skipped or waits
+	Code       *string    `json:"code,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+
+	// From Examples: backend/go-dev@3
+	From    string  `json:"from"`
+	Message *string `json:"message,omitempty"`
+
+	// Migrates It was to be migrated when the upgrade was asked for; otherwise only its settings change
+	Migrates      bool             `json:"migrates"`
+	State         UpgradeItemState `json:"state"`
+	WorkspaceId   string           `json:"workspace_id"`
+	WorkspaceName string           `json:"workspace_name"`
+}
+
+// UpgradeItemState defines model for UpgradeItem.State.
+type UpgradeItemState string
+
+// UpgradeList defines model for UpgradeList.
+type UpgradeList struct {
+	Items      []Upgrade `json:"items"`
+	NextCursor *string   `json:"next_cursor,omitempty"`
+}
+
+// UpgradeResume defines model for UpgradeResume.
+type UpgradeResume struct {
+	// Retry Take once more what failed or was skipped
+	Retry *bool `json:"retry,omitempty"`
+}
 
 // User defines model for User.
 type User struct {
@@ -2357,6 +2625,18 @@ type WorkspaceList struct {
 	NextCursor *string     `json:"next_cursor,omitempty"`
 }
 
+// WorkspaceMigrate defines model for WorkspaceMigrate.
+type WorkspaceMigrate struct {
+	// Blueprint Another version of its blueprint, such as backend/go-dev@4; its own when left out
+	Blueprint *string `json:"blueprint,omitempty"`
+
+	// BundleType The one that it has when left out, if the version offers it
+	BundleType *string `json:"bundle_type,omitempty"`
+
+	// Confirm The WorkSpace's name or id: what is on its root volume is lost, and its user volume comes back from its last snapshot
+	Confirm string `json:"confirm"`
+}
+
 // WorkspaceUpdate defines model for WorkspaceUpdate.
 type WorkspaceUpdate struct {
 	AutoStopTimeoutMinutes *int64                     `json:"auto_stop_timeout_minutes,omitempty"`
@@ -2471,6 +2751,22 @@ type PublishBlueprintParams struct {
 
 // RollbackBlueprintParams defines parameters for RollbackBlueprint.
 type RollbackBlueprintParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListUpgradesParams defines parameters for ListUpgrades.
+type ListUpgradesParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// CreateUpgradeParams defines parameters for CreateUpgrade.
+type CreateUpgradeParams struct {
+	// DryRun Answer as if, and change nothing
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
 	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
@@ -2717,6 +3013,13 @@ type CreateTokenParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// GetUpgradeParams defines parameters for GetUpgrade.
+type GetUpgradeParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Cursor Opaque; next_cursor of the page before
@@ -2808,6 +3111,15 @@ type ImageWorkspaceParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// MigrateWorkspaceParams defines parameters for MigrateWorkspace.
+type MigrateWorkspaceParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // RebootWorkspaceParams defines parameters for RebootWorkspace.
 type RebootWorkspaceParams struct {
 	// IfMatch Change it only if this is still its ETag
@@ -2883,6 +3195,9 @@ type PublishBlueprintJSONRequestBody = BlueprintStep
 // RollbackBlueprintJSONRequestBody defines body for RollbackBlueprint for application/json ContentType.
 type RollbackBlueprintJSONRequestBody = BlueprintRollback
 
+// CreateUpgradeJSONRequestBody defines body for CreateUpgrade for application/json ContentType.
+type CreateUpgradeJSONRequestBody = UpgradeCreate
+
 // CreateBlueprintVersionJSONRequestBody defines body for CreateBlueprintVersion for application/json ContentType.
 type CreateBlueprintVersionJSONRequestBody = BlueprintVersionCreate
 
@@ -2904,6 +3219,9 @@ type CreateTeamJSONRequestBody = TeamCreate
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = TokenCreate
 
+// ResumeUpgradeJSONRequestBody defines body for ResumeUpgrade for application/json ContentType.
+type ResumeUpgradeJSONRequestBody = UpgradeResume
+
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = UserCreate
 
@@ -2918,6 +3236,9 @@ type UpdateWorkspaceJSONRequestBody = WorkspaceUpdate
 
 // ExtendWorkspaceJSONRequestBody defines body for ExtendWorkspace for application/json ContentType.
 type ExtendWorkspaceJSONRequestBody = WorkspaceExtend
+
+// MigrateWorkspaceJSONRequestBody defines body for MigrateWorkspace for application/json ContentType.
+type MigrateWorkspaceJSONRequestBody = WorkspaceMigrate
 
 // RebuildWorkspaceJSONRequestBody defines body for RebuildWorkspace for application/json ContentType.
 type RebuildWorkspaceJSONRequestBody = WorkspaceConfirm
@@ -3164,6 +3485,25 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/blueprints/{id}/rollback (the `RollbackBlueprint` operationId).
 	RollbackBlueprint(ctx context.Context, id string, params *RollbackBlueprintParams, body RollbackBlueprintJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListUpgrades Upgrades of a blueprint's WorkSpaces
+	//
+	// Corresponds with GET /api/v1/blueprints/{id}/upgrades (the `ListUpgrades` operationId).
+	ListUpgrades(ctx context.Context, id string, params *ListUpgradesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateUpgradeWithBody Upgrade a blueprint's WorkSpaces in batches
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+	CreateUpgradeWithBody(ctx context.Context, id string, params *CreateUpgradeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateUpgrade Upgrade a blueprint's WorkSpaces in batches
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+	CreateUpgrade(ctx context.Context, id string, params *CreateUpgradeParams, body CreateUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListBlueprintVersions Versions, the newest first
 	//
 	// Corresponds with GET /api/v1/blueprints/{id}/versions (the `ListBlueprintVersions` operationId).
@@ -3187,6 +3527,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number} (the `GetBlueprintVersion` operationId).
 	GetBlueprintVersion(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBlueprintImages What a version is launched from in each region, and how far it is
+	//
+	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+	ListBlueprintImages(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListBudgets Budgets with their balances
 	//
@@ -3362,6 +3707,35 @@ type ClientInterface interface {
 	// Corresponds with DELETE /api/v1/tokens/{id} (the `RevokeToken` operationId).
 	RevokeToken(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetUpgrade An upgrade with its progress and its WorkSpaces
+	//
+	// Corresponds with GET /api/v1/upgrades/{id} (the `GetUpgrade` operationId).
+	GetUpgrade(ctx context.Context, id string, params *GetUpgradeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AbortUpgrade Leave what has not begun as it is
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/abort (the `AbortUpgrade` operationId).
+	AbortUpgrade(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PauseUpgrade Begin nothing until it is resumed
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/pause (the `PauseUpgrade` operationId).
+	PauseUpgrade(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeUpgradeWithBody Let it go on
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+	ResumeUpgradeWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeUpgrade Let it go on
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+	ResumeUpgrade(ctx context.Context, id string, body ResumeUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListUsers List people
 	//
 	// Corresponds with GET /api/v1/users (the `ListUsers` operationId).
@@ -3471,6 +3845,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
 	ImageWorkspace(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MigrateWorkspaceWithBody Bring it to another bundle by way of a new WorkSpace; loses data
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+	MigrateWorkspaceWithBody(ctx context.Context, id string, params *MigrateWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MigrateWorkspace Bring it to another bundle by way of a new WorkSpace; loses data
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+	MigrateWorkspace(ctx context.Context, id string, params *MigrateWorkspaceParams, body MigrateWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RebootWorkspace Reboot a running WorkSpace
 	//
@@ -3931,6 +4319,55 @@ func (c *Client) RollbackBlueprint(ctx context.Context, id string, params *Rollb
 	return c.Client.Do(req)
 }
 
+// ListUpgrades Upgrades of a blueprint's WorkSpaces
+//
+// Corresponds with GET /api/v1/blueprints/{id}/upgrades (the `ListUpgrades` operationId).
+func (c *Client) ListUpgrades(ctx context.Context, id string, params *ListUpgradesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListUpgradesRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateUpgradeWithBody Upgrade a blueprint's WorkSpaces in batches
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+func (c *Client) CreateUpgradeWithBody(ctx context.Context, id string, params *CreateUpgradeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUpgradeRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateUpgrade Upgrade a blueprint's WorkSpaces in batches
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+func (c *Client) CreateUpgrade(ctx context.Context, id string, params *CreateUpgradeParams, body CreateUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUpgradeRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListBlueprintVersions Versions, the newest first
 //
 // Corresponds with GET /api/v1/blueprints/{id}/versions (the `ListBlueprintVersions` operationId).
@@ -3985,6 +4422,21 @@ func (c *Client) CreateBlueprintVersion(ctx context.Context, id string, params *
 // Corresponds with GET /api/v1/blueprints/{id}/versions/{number} (the `GetBlueprintVersion` operationId).
 func (c *Client) GetBlueprintVersion(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBlueprintVersionRequest(c.Server, id, number)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBlueprintImages What a version is launched from in each region, and how far it is
+//
+// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+func (c *Client) ListBlueprintImages(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBlueprintImagesRequest(c.Server, id, number)
 	if err != nil {
 		return nil, err
 	}
@@ -4469,6 +4921,85 @@ func (c *Client) RevokeToken(ctx context.Context, id string, reqEditors ...Reque
 	return c.Client.Do(req)
 }
 
+// GetUpgrade An upgrade with its progress and its WorkSpaces
+//
+// Corresponds with GET /api/v1/upgrades/{id} (the `GetUpgrade` operationId).
+func (c *Client) GetUpgrade(ctx context.Context, id string, params *GetUpgradeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetUpgradeRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AbortUpgrade Leave what has not begun as it is
+//
+// Corresponds with POST /api/v1/upgrades/{id}/abort (the `AbortUpgrade` operationId).
+func (c *Client) AbortUpgrade(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAbortUpgradeRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PauseUpgrade Begin nothing until it is resumed
+//
+// Corresponds with POST /api/v1/upgrades/{id}/pause (the `PauseUpgrade` operationId).
+func (c *Client) PauseUpgrade(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseUpgradeRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeUpgradeWithBody Let it go on
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+func (c *Client) ResumeUpgradeWithBody(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeUpgradeRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeUpgrade Let it go on
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+func (c *Client) ResumeUpgrade(ctx context.Context, id string, body ResumeUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeUpgradeRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListUsers List people
 //
 // Corresponds with GET /api/v1/users (the `ListUsers` operationId).
@@ -4749,6 +5280,40 @@ func (c *Client) ExtendWorkspace(ctx context.Context, id string, params *ExtendW
 // Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
 func (c *Client) ImageWorkspace(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewImageWorkspaceRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MigrateWorkspaceWithBody Bring it to another bundle by way of a new WorkSpace; loses data
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+func (c *Client) MigrateWorkspaceWithBody(ctx context.Context, id string, params *MigrateWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMigrateWorkspaceRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MigrateWorkspace Bring it to another bundle by way of a new WorkSpace; loses data
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+func (c *Client) MigrateWorkspace(ctx context.Context, id string, params *MigrateWorkspaceParams, body MigrateWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMigrateWorkspaceRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5833,6 +6398,168 @@ func NewRollbackBlueprintRequestWithBody(server string, id string, params *Rollb
 	return req, nil
 }
 
+// NewListUpgradesRequest constructs an http.Request for the ListUpgrades method
+func NewListUpgradesRequest(server string, id string, params *ListUpgradesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/blueprints/%s/upgrades", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateUpgradeRequest calls the generic CreateUpgrade builder with application/json body
+func NewCreateUpgradeRequest(server string, id string, params *CreateUpgradeParams, body CreateUpgradeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateUpgradeRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewCreateUpgradeRequestWithBody constructs an http.Request for the CreateUpgrade method, with any body, and a specified content type
+func NewCreateUpgradeRequestWithBody(server string, id string, params *CreateUpgradeParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/blueprints/%s/upgrades", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListBlueprintVersionsRequest constructs an http.Request for the ListBlueprintVersions method
 func NewListBlueprintVersionsRequest(server string, id string, params *ListBlueprintVersionsParams) (*http.Request, error) {
 	var err error
@@ -5992,6 +6719,47 @@ func NewGetBlueprintVersionRequest(server string, id string, number int64) (*htt
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/blueprints/%s/versions/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListBlueprintImagesRequest constructs an http.Request for the ListBlueprintImages method
+func NewListBlueprintImagesRequest(server string, id string, number int64) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "number", number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/blueprints/%s/versions/%s/images", pathParam0, pathParam1)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -7760,6 +8528,194 @@ func NewRevokeTokenRequest(server string, id string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetUpgradeRequest constructs an http.Request for the GetUpgrade method
+func NewGetUpgradeRequest(server string, id string, params *GetUpgradeParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/upgrades/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAbortUpgradeRequest constructs an http.Request for the AbortUpgrade method
+func NewAbortUpgradeRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/upgrades/%s/abort", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPauseUpgradeRequest constructs an http.Request for the PauseUpgrade method
+func NewPauseUpgradeRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/upgrades/%s/pause", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewResumeUpgradeRequest calls the generic ResumeUpgrade builder with application/json body
+func NewResumeUpgradeRequest(server string, id string, body ResumeUpgradeJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewResumeUpgradeRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewResumeUpgradeRequestWithBody constructs an http.Request for the ResumeUpgrade method, with any body, and a specified content type
+func NewResumeUpgradeRequestWithBody(server string, id string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/upgrades/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListUsersRequest constructs an http.Request for the ListUsers method
 func NewListUsersRequest(server string, params *ListUsersParams) (*http.Request, error) {
 	var err error
@@ -8581,6 +9537,79 @@ func NewImageWorkspaceRequest(server string, id string, params *ImageWorkspacePa
 	return req, nil
 }
 
+// NewMigrateWorkspaceRequest calls the generic MigrateWorkspace builder with application/json body
+func NewMigrateWorkspaceRequest(server string, id string, params *MigrateWorkspaceParams, body MigrateWorkspaceJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMigrateWorkspaceRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewMigrateWorkspaceRequestWithBody constructs an http.Request for the MigrateWorkspace method, with any body, and a specified content type
+func NewMigrateWorkspaceRequestWithBody(server string, id string, params *MigrateWorkspaceParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/workspaces/%s/migrate", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewRebootWorkspaceRequest constructs an http.Request for the RebootWorkspace method
 func NewRebootWorkspaceRequest(server string, id string, params *RebootWorkspaceParams) (*http.Request, error) {
 	var err error
@@ -9126,6 +10155,27 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/blueprints/{id}/rollback (the `RollbackBlueprint` operationId).
 	RollbackBlueprintWithResponse(ctx context.Context, id string, params *RollbackBlueprintParams, body RollbackBlueprintJSONRequestBody, reqEditors ...RequestEditorFn) (*RollbackBlueprintResponse, error)
 
+	// ListUpgradesWithResponse Upgrades of a blueprint's WorkSpaces
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/blueprints/{id}/upgrades (the `ListUpgrades` operationId).
+	ListUpgradesWithResponse(ctx context.Context, id string, params *ListUpgradesParams, reqEditors ...RequestEditorFn) (*ListUpgradesResponse, error)
+
+	// CreateUpgradeWithBodyWithResponse Upgrade a blueprint's WorkSpaces in batches
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+	CreateUpgradeWithBodyWithResponse(ctx context.Context, id string, params *CreateUpgradeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUpgradeResponse, error)
+
+	// CreateUpgradeWithResponse Upgrade a blueprint's WorkSpaces in batches
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+	CreateUpgradeWithResponse(ctx context.Context, id string, params *CreateUpgradeParams, body CreateUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUpgradeResponse, error)
+
 	// ListBlueprintVersionsWithResponse Versions, the newest first
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -9153,6 +10203,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number} (the `GetBlueprintVersion` operationId).
 	GetBlueprintVersionWithResponse(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*GetBlueprintVersionResponse, error)
+
+	// ListBlueprintImagesWithResponse What a version is launched from in each region, and how far it is
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+	ListBlueprintImagesWithResponse(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*ListBlueprintImagesResponse, error)
 
 	// ListBudgetsWithResponse Budgets with their balances
 	//
@@ -9364,6 +10421,41 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /api/v1/tokens/{id} (the `RevokeToken` operationId).
 	RevokeTokenWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*RevokeTokenResponse, error)
 
+	// GetUpgradeWithResponse An upgrade with its progress and its WorkSpaces
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/upgrades/{id} (the `GetUpgrade` operationId).
+	GetUpgradeWithResponse(ctx context.Context, id string, params *GetUpgradeParams, reqEditors ...RequestEditorFn) (*GetUpgradeResponse, error)
+
+	// AbortUpgradeWithResponse Leave what has not begun as it is
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/abort (the `AbortUpgrade` operationId).
+	AbortUpgradeWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*AbortUpgradeResponse, error)
+
+	// PauseUpgradeWithResponse Begin nothing until it is resumed
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/pause (the `PauseUpgrade` operationId).
+	PauseUpgradeWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*PauseUpgradeResponse, error)
+
+	// ResumeUpgradeWithBodyWithResponse Let it go on
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+	ResumeUpgradeWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeUpgradeResponse, error)
+
+	// ResumeUpgradeWithResponse Let it go on
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+	ResumeUpgradeWithResponse(ctx context.Context, id string, body ResumeUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeUpgradeResponse, error)
+
 	// ListUsersWithResponse List people
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -9489,6 +10581,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/workspaces/{id}/image (the `ImageWorkspace` operationId).
 	ImageWorkspaceWithResponse(ctx context.Context, id string, params *ImageWorkspaceParams, reqEditors ...RequestEditorFn) (*ImageWorkspaceResponse, error)
+
+	// MigrateWorkspaceWithBodyWithResponse Bring it to another bundle by way of a new WorkSpace; loses data
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+	MigrateWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *MigrateWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MigrateWorkspaceResponse, error)
+
+	// MigrateWorkspaceWithResponse Bring it to another bundle by way of a new WorkSpace; loses data
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+	MigrateWorkspaceWithResponse(ctx context.Context, id string, params *MigrateWorkspaceParams, body MigrateWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*MigrateWorkspaceResponse, error)
 
 	// RebootWorkspaceWithResponse Reboot a running WorkSpace
 	//
@@ -11164,6 +12270,222 @@ func (r RollbackBlueprintResponse) ContentType() string {
 	return ""
 }
 
+type ListUpgradesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UpgradeList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListUpgradesResponse) GetJSON200() *UpgradeList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListUpgradesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListUpgradesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListUpgradesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListUpgradesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListUpgradesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateUpgradeResponse202Headers the declared response headers of an HTTP 202 response for CreateUpgrade
+type CreateUpgradeResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type CreateUpgradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Upgrade
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateUpgradeResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateUpgradeResponse) GetJSON202() *Upgrade {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateUpgradeResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateUpgradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateUpgradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateUpgradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateUpgradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListBlueprintVersionsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11478,6 +12800,110 @@ func (r GetBlueprintVersionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBlueprintVersionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBlueprintImagesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BlueprintImageList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBlueprintImagesResponse) GetJSON200() *BlueprintImageList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBlueprintImagesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBlueprintImagesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBlueprintImagesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBlueprintImagesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBlueprintImagesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -14052,6 +15478,422 @@ func (r RevokeTokenResponse) ContentType() string {
 	return ""
 }
 
+type GetUpgradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Upgrade
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetUpgradeResponse) GetJSON200() *Upgrade {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetUpgradeResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetUpgradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetUpgradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetUpgradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetUpgradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AbortUpgradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Upgrade
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AbortUpgradeResponse) GetJSON200() *Upgrade {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AbortUpgradeResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AbortUpgradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AbortUpgradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AbortUpgradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AbortUpgradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PauseUpgradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Upgrade
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PauseUpgradeResponse) GetJSON200() *Upgrade {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PauseUpgradeResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PauseUpgradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PauseUpgradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PauseUpgradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PauseUpgradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ResumeUpgradeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Upgrade
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResumeUpgradeResponse) GetJSON200() *Upgrade {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ResumeUpgradeResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumeUpgradeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumeUpgradeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumeUpgradeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumeUpgradeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListUsersResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15484,6 +17326,118 @@ func (r ImageWorkspaceResponse) ContentType() string {
 	return ""
 }
 
+// MigrateWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for MigrateWorkspace
+type MigrateWorkspaceResponse202Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type MigrateWorkspaceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Workspace
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *MigrateWorkspaceResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r MigrateWorkspaceResponse) GetJSON202() *Workspace {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r MigrateWorkspaceResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r MigrateWorkspaceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MigrateWorkspaceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MigrateWorkspaceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MigrateWorkspaceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // RebootWorkspaceResponse202Headers the declared response headers of an HTTP 202 response for RebootWorkspace
 type RebootWorkspaceResponse202Headers struct {
 	ETag                *string
@@ -16369,6 +18323,45 @@ func (c *ClientWithResponses) RollbackBlueprintWithResponse(ctx context.Context,
 	return ParseRollbackBlueprintResponse(rsp)
 }
 
+// ListUpgradesWithResponse Upgrades of a blueprint's WorkSpaces
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/blueprints/{id}/upgrades (the `ListUpgrades` operationId).
+func (c *ClientWithResponses) ListUpgradesWithResponse(ctx context.Context, id string, params *ListUpgradesParams, reqEditors ...RequestEditorFn) (*ListUpgradesResponse, error) {
+	rsp, err := c.ListUpgrades(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListUpgradesResponse(rsp)
+}
+
+// CreateUpgradeWithBodyWithResponse Upgrade a blueprint's WorkSpaces in batches
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+func (c *ClientWithResponses) CreateUpgradeWithBodyWithResponse(ctx context.Context, id string, params *CreateUpgradeParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateUpgradeResponse, error) {
+	rsp, err := c.CreateUpgradeWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateUpgradeResponse(rsp)
+}
+
+// CreateUpgradeWithResponse Upgrade a blueprint's WorkSpaces in batches
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/blueprints/{id}/upgrades (the `CreateUpgrade` operationId).
+func (c *ClientWithResponses) CreateUpgradeWithResponse(ctx context.Context, id string, params *CreateUpgradeParams, body CreateUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateUpgradeResponse, error) {
+	rsp, err := c.CreateUpgrade(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateUpgradeResponse(rsp)
+}
+
 // ListBlueprintVersionsWithResponse Versions, the newest first
 //
 // Returns a wrapper object for the known response body format(s).
@@ -16419,6 +18412,19 @@ func (c *ClientWithResponses) GetBlueprintVersionWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseGetBlueprintVersionResponse(rsp)
+}
+
+// ListBlueprintImagesWithResponse What a version is launched from in each region, and how far it is
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/blueprints/{id}/versions/{number}/images (the `ListBlueprintImages` operationId).
+func (c *ClientWithResponses) ListBlueprintImagesWithResponse(ctx context.Context, id string, number int64, reqEditors ...RequestEditorFn) (*ListBlueprintImagesResponse, error) {
+	rsp, err := c.ListBlueprintImages(ctx, id, number, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBlueprintImagesResponse(rsp)
 }
 
 // ListBudgetsWithResponse Budgets with their balances
@@ -16811,6 +18817,71 @@ func (c *ClientWithResponses) RevokeTokenWithResponse(ctx context.Context, id st
 	return ParseRevokeTokenResponse(rsp)
 }
 
+// GetUpgradeWithResponse An upgrade with its progress and its WorkSpaces
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/upgrades/{id} (the `GetUpgrade` operationId).
+func (c *ClientWithResponses) GetUpgradeWithResponse(ctx context.Context, id string, params *GetUpgradeParams, reqEditors ...RequestEditorFn) (*GetUpgradeResponse, error) {
+	rsp, err := c.GetUpgrade(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetUpgradeResponse(rsp)
+}
+
+// AbortUpgradeWithResponse Leave what has not begun as it is
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/upgrades/{id}/abort (the `AbortUpgrade` operationId).
+func (c *ClientWithResponses) AbortUpgradeWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*AbortUpgradeResponse, error) {
+	rsp, err := c.AbortUpgrade(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAbortUpgradeResponse(rsp)
+}
+
+// PauseUpgradeWithResponse Begin nothing until it is resumed
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/upgrades/{id}/pause (the `PauseUpgrade` operationId).
+func (c *ClientWithResponses) PauseUpgradeWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*PauseUpgradeResponse, error) {
+	rsp, err := c.PauseUpgrade(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePauseUpgradeResponse(rsp)
+}
+
+// ResumeUpgradeWithBodyWithResponse Let it go on
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+func (c *ClientWithResponses) ResumeUpgradeWithBodyWithResponse(ctx context.Context, id string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeUpgradeResponse, error) {
+	rsp, err := c.ResumeUpgradeWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeUpgradeResponse(rsp)
+}
+
+// ResumeUpgradeWithResponse Let it go on
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/upgrades/{id}/resume (the `ResumeUpgrade` operationId).
+func (c *ClientWithResponses) ResumeUpgradeWithResponse(ctx context.Context, id string, body ResumeUpgradeJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeUpgradeResponse, error) {
+	rsp, err := c.ResumeUpgrade(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeUpgradeResponse(rsp)
+}
+
 // ListUsersWithResponse List people
 //
 // Returns a wrapper object for the known response body format(s).
@@ -17043,6 +19114,32 @@ func (c *ClientWithResponses) ImageWorkspaceWithResponse(ctx context.Context, id
 		return nil, err
 	}
 	return ParseImageWorkspaceResponse(rsp)
+}
+
+// MigrateWorkspaceWithBodyWithResponse Bring it to another bundle by way of a new WorkSpace; loses data
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+func (c *ClientWithResponses) MigrateWorkspaceWithBodyWithResponse(ctx context.Context, id string, params *MigrateWorkspaceParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MigrateWorkspaceResponse, error) {
+	rsp, err := c.MigrateWorkspaceWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMigrateWorkspaceResponse(rsp)
+}
+
+// MigrateWorkspaceWithResponse Bring it to another bundle by way of a new WorkSpace; loses data
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/workspaces/{id}/migrate (the `MigrateWorkspace` operationId).
+func (c *ClientWithResponses) MigrateWorkspaceWithResponse(ctx context.Context, id string, params *MigrateWorkspaceParams, body MigrateWorkspaceJSONRequestBody, reqEditors ...RequestEditorFn) (*MigrateWorkspaceResponse, error) {
+	rsp, err := c.MigrateWorkspace(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMigrateWorkspaceResponse(rsp)
 }
 
 // RebootWorkspaceWithResponse Reboot a running WorkSpace
@@ -18631,6 +20728,204 @@ func ParseRollbackBlueprintResponse(rsp *http.Response) (*RollbackBlueprintRespo
 	return response, nil
 }
 
+// ParseListUpgradesResponse parses an HTTP response from a ListUpgradesWithResponse call
+func ParseListUpgradesResponse(rsp *http.Response) (*ListUpgradesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListUpgradesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UpgradeList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateUpgradeResponse parses an HTTP response from a CreateUpgradeWithResponse call
+func ParseCreateUpgradeResponse(rsp *http.Response) (*CreateUpgradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateUpgradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Upgrade
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers CreateUpgradeResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListBlueprintVersionsResponse parses an HTTP response from a ListBlueprintVersionsWithResponse call
 func ParseListBlueprintVersionsResponse(rsp *http.Response) (*ListBlueprintVersionsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -18845,6 +21140,95 @@ func ParseGetBlueprintVersionResponse(rsp *http.Response) (*GetBlueprintVersionR
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest BlueprintVersion
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBlueprintImagesResponse parses an HTTP response from a ListBlueprintImagesWithResponse call
+func ParseListBlueprintImagesResponse(rsp *http.Response) (*ListBlueprintImagesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBlueprintImagesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BlueprintImageList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -21234,6 +23618,362 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 	return response, nil
 }
 
+// ParseGetUpgradeResponse parses an HTTP response from a GetUpgradeWithResponse call
+func ParseGetUpgradeResponse(rsp *http.Response) (*GetUpgradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetUpgradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Upgrade
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAbortUpgradeResponse parses an HTTP response from a AbortUpgradeWithResponse call
+func ParseAbortUpgradeResponse(rsp *http.Response) (*AbortUpgradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AbortUpgradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Upgrade
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePauseUpgradeResponse parses an HTTP response from a PauseUpgradeWithResponse call
+func ParsePauseUpgradeResponse(rsp *http.Response) (*PauseUpgradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PauseUpgradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Upgrade
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseResumeUpgradeResponse parses an HTTP response from a ResumeUpgradeWithResponse call
+func ParseResumeUpgradeResponse(rsp *http.Response) (*ResumeUpgradeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumeUpgradeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Upgrade
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListUsersResponse parses an HTTP response from a ListUsersWithResponse call
 func ParseListUsersResponse(rsp *http.Response) (*ListUsersResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -22571,6 +25311,115 @@ func ParseImageWorkspaceResponse(rsp *http.Response) (*ImageWorkspaceResponse, e
 	switch {
 	case rsp.StatusCode == 202:
 		var headers ImageWorkspaceResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseMigrateWorkspaceResponse parses an HTTP response from a MigrateWorkspaceWithResponse call
+func ParseMigrateWorkspaceResponse(rsp *http.Response) (*MigrateWorkspaceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MigrateWorkspaceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Workspace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers MigrateWorkspaceResponse202Headers
 		if values := rsp.Header.Values("ETag"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

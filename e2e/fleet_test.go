@@ -34,11 +34,15 @@ func (r *rig) fleet(ref string, n int) {
 		budgets AS (
 			INSERT INTO user_budgets (id, scope, scope_id, period, amount_micros, warning_percent, enforcement, created_at, updated_at, version)
 			SELECT 'bdg_' || i, 'USER', user_id, 'MONTHLY', CASE WHEN i % 7 = 0 THEN 0 ELSE 1000000000 END, 80, 'block', now(), now(), 1
-			FROM spaces)
-		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, cost_centre, settled_until)
+			FROM spaces),
+		whose AS (
+			INSERT INTO cost_attributions (digest, workspace_id, user_id, team_id, cost_centre, blueprint_id, blueprint_version_id, bundle_type, region, tags)
+			SELECT sha256(convert_to(id, 'UTF8')), id, user_id, team_id, 'cc', 'bp_x', 'bpv_x', 'STANDARD', $3, '{}' FROM spaces
+			RETURNING id, workspace_id)
+		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, cost_centre, settled_until, attribution_id)
 		SELECT 'use_fleet' || i || '_' || day, s.id, 'running', now() - day * interval '1 day' - interval '5 hours', now() - day * interval '1 day',
-			(SELECT id FROM prices WHERE item = 'auto_stop_hour' AND compute_type = 'STANDARD' ORDER BY id LIMIT 1), 300000, 'session_ceil', s.user_id, s.team_id, 'cc', now() - day * interval '1 day'
-		FROM spaces s, generate_series(1, 4) day`, ref[strings.Index(ref, "/")+1:], n, rigRegion, rigDirectory); err != nil {
+			(SELECT id FROM prices WHERE item = 'auto_stop_hour' AND compute_type = 'STANDARD' ORDER BY id LIMIT 1), 300000, 'session_ceil', s.user_id, s.team_id, 'cc', now() - day * interval '1 day', w.id
+		FROM spaces s JOIN whose w ON w.workspace_id = s.id, generate_series(1, 4) day`, ref[strings.Index(ref, "/")+1:], n, rigRegion, rigDirectory); err != nil {
 		r.t.Fatal(err)
 	}
 	for _, sql := range []string{
@@ -76,8 +80,9 @@ func TestAFleetPlan(t *testing.T) {
 	}
 	r.push(ref, blueprintFile(ref, "one"), true)
 	r.push(ref, blueprintFile(ref, "two"), true)
-	// The third offers PERFORMANCE only, and lets nobody idle for less than two hours.
-	third := strings.NewReplacer("[STANDARD, PERFORMANCE]", "[PERFORMANCE]", "default_bundle_type: STANDARD", "default_bundle_type: PERFORMANCE", "minutes: 60", "minutes: 120").Replace(blueprintFile(ref, "three"))
+	// The third offers PERFORMANCE only, with an image, and lets nobody idle for less than two hours.
+	third := strings.NewReplacer("[STANDARD, PERFORMANCE]", "[PERFORMANCE]", "default_bundle_type: STANDARD", "default_bundle_type: PERFORMANCE", "minutes: 60", "minutes: 120").Replace(blueprintFile(ref, "three")) +
+		"  image: {bundles: {" + rigRegion + ": {PERFORMANCE: wsb-0a1b2c3d4}}}\n"
 	r.push(ref, third, false)
 	r.fleet(ref, n)
 	api, stop := r.serve(false)
@@ -98,12 +103,12 @@ func TestAFleetPlan(t *testing.T) {
 	}
 	// Of ten thousand, every fifth has PERFORMANCE already; of the others, every seventh has no money for more. Following costs
 	// those with PERFORMANCE one more idle hour held, which every seventh of them has no money for either.
-	bigger, settings := 0, 0
+	bigger, same := 0, 0
 	for i := 1; i <= n; i++ {
 		switch {
 		case i%7 == 0:
 		case i%5 == 0:
-			settings++
+			same++
 		default:
 			bigger++
 		}
@@ -113,9 +118,9 @@ func TestAFleetPlan(t *testing.T) {
 		count[string(c.What)+": "+c.Reason] = c.Workspaces
 	}
 	want := map[string]int64{
-		"settings: auto_stop_timeout_minutes":              int64(settings),
-		"settings: bundle_type, auto_stop_timeout_minutes": int64(bigger),
-		"refused: the user budget has no room for it":      int64(n - settings - bigger),
+		"migrate: auto_stop_timeout_minutes, image":              int64(same),
+		"migrate: auto_stop_timeout_minutes, bundle_type, image": int64(bigger),
+		"refused: the user budget has no room for it":            int64(n - same - bigger),
 	}
 	for what, number := range want {
 		if count[what] != number {
@@ -127,7 +132,7 @@ func TestAFleetPlan(t *testing.T) {
 	}
 	// 20 hours in 28 days are 21.428571 in 30. STANDARD: 9.75 + 0.30 an hour; PERFORMANCE: 13.00 + 0.47.
 	for _, c := range p.Changes {
-		if c.Reason != "bundle_type, auto_stop_timeout_minutes" {
+		if c.Reason != "auto_stop_timeout_minutes, bundle_type, image" {
 			continue
 		}
 		before, after := "16.178571", "23.071429"

@@ -26,3 +26,6 @@ func TestProveDrift(t *testing.T) { allDrift(t, 5000) }
 
 // TestProveContest is the whole evidence for people and policies that act at once: a thousand rounds.
 func TestProveContest(t *testing.T) { contest(t, 1000, 20261123) }
+
+// TestProveImages kills at every boundary between a version's first need and its bundles in two regions.
+func TestProveImages(t *testing.T) { boundariesAroundImages(t, 1) }

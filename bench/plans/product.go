@@ -13,6 +13,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"
@@ -159,7 +160,13 @@ func (b *Bench) housekeeping(ctx context.Context) ([]Statement, error) {
 		}
 		return strings.Contains(sql, "workspaces") || strings.Contains(sql, "FROM usage")
 	}, func() error {
-		worker.New(worker.Config{Reconciler: b.reconciler, Sweeper: b.sweeper, Drift: &workspace.Drift{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: slog.New(slog.DiscardHandler)}, Meter: b.meter, Budgets: b.book, Log: b.log, Slog: slog.New(slog.DiscardHandler)}, nil).Run(ctx)
+		silent := slog.New(slog.DiscardHandler)
+		worker.New(worker.Config{
+			Reconciler: b.reconciler, Sweeper: b.sweeper, Drift: &workspace.Drift{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: silent},
+			Upgrader: &workspace.Upgrader{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: silent},
+			Images:   &blueprint.Images{Log: b.log, Clock: b.log.Clock(), Slog: silent},
+			Meter:    b.meter, Budgets: b.book, Log: b.log, Slog: silent,
+		}, nil).Run(ctx)
 		return nil
 	})
 	return only(heard, "idempotency_keys"), err

@@ -23,6 +23,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/aws/desktop"
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"
@@ -187,6 +188,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	f.Fleet = &workspace.Fleet{
 		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed, Provider: f.provider,
 	}
+	f.Fleet.Images = &blueprint.Images{Amazon: desktop.Images{Provider: f.provider}, Log: log, Clock: cfg.Clock, Slog: cfg.Logger, Speed: cfg.AWSSpeed, Ready: f.Fleet.Prepared}
 	f.workers = worker.New(worker.Config{
 		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
 			steps.WithLabelValues(p.Region, "total").Observe(p.Total.Seconds())
@@ -194,9 +196,11 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 				steps.WithLabelValues(p.Region, s.Name).Observe(s.Ended.Sub(s.Begun).Seconds())
 			}
 		}},
-		Sweeper: &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
-		Drift:   &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
-		Meter:   meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+		Sweeper:  &workspace.Sweeper{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Upgrader: &workspace.Upgrader{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Drift:    &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
+		Images:   f.Fleet.Images,
+		Meter:    meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
 		f.Fleet.Due = f.workers.Poke

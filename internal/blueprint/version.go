@@ -229,16 +229,32 @@ func Advance(ctx context.Context, tx *audit.Tx, b *Blueprint, number int, to Sta
 	return v, true, touch(ctx, tx, b)
 }
 
+// Target is the version that something is to be brought to, or made of: by number, or the active one for 0. It must be
+// launchable.
+func Target(ctx context.Context, q postgres.Querier, b Blueprint, number int) (Version, error) {
+	if number == 0 {
+		number = b.ActiveVersion
+	}
+	if number == 0 {
+		return Version{}, ErrNoActive.Sayf("no version of %s has been promoted yet", b.Ref()).Detail("latest_version", b.LatestVersion)
+	}
+	v, err := VersionOf(ctx, q, b.ID, number)
+	if err == nil && !v.Status.Launchable() {
+		err = ErrNotLaunchable.Sayf("%s@%d is %s", b.Ref(), v.Number, statusWords[v.Status]).
+			Detail("status", string(v.Status)).Detail("active_version", b.ActiveVersion)
+	}
+	return v, err
+}
+
 // Usable is Resolve for making a WorkSpace: drafts and archived versions are refused, and what should be known about the
 // version is in the warnings.
 func Usable(ctx context.Context, tx *audit.Tx, ref string) (Blueprint, Version, []string, error) {
 	b, v, err := Resolve(ctx, tx, tx.Actor, ref)
+	if err == nil {
+		v, err = Target(ctx, tx, b, v.Number)
+	}
 	if err != nil {
 		return b, v, nil, err
-	}
-	if !v.Status.Launchable() {
-		return b, v, nil, ErrNotLaunchable.Sayf("%s@%d is %s", b.Ref(), v.Number, statusWords[v.Status]).
-			Detail("status", string(v.Status)).Detail("active_version", b.ActiveVersion)
 	}
 	if v.Status != Deprecated {
 		return b, v, nil, nil

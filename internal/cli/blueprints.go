@@ -47,7 +47,7 @@ Without a command it lists what you may use.`
 		e.blueprintStepCommand("promote", "Make a version the active one", "Makes a version what the blueprint's name means. A draft is published by it. WorkSpaces that exist stay as they are."),
 		e.blueprintStepCommand("deprecate", "Warn whoever launches a version", "Deprecates a version: it can be launched still, with a warning that has the reason in it."),
 		e.blueprintStepCommand("archive", "Let a version be launched no more", "Archives a version: it stays readable for ever and cannot be launched any more. The active version cannot be archived."),
-		e.blueprintRollbackCommand(),
+		e.blueprintRollbackCommand(), e.blueprintUpgradeCommand(), e.blueprintUpgradesCommand(), e.blueprintImagesCommand(),
 	)
 	return c
 }

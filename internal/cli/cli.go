@@ -41,7 +41,7 @@ func Commands(streams IO, version string) []*cobra.Command {
 func (e *env) commands() []*cobra.Command {
 	all := []*cobra.Command{
 		e.loginCommand(), e.contextCommand(), e.whoamiCommand(),
-		e.launchCommand(), e.listCommand(), e.describeCommand(), e.startCommand(), e.stopCommand(), e.rebootCommand(), e.rebuildCommand(), e.restoreCommand(),
+		e.launchCommand(), e.listCommand(), e.describeCommand(), e.startCommand(), e.stopCommand(), e.rebootCommand(), e.rebuildCommand(), e.restoreCommand(), e.upgradeCommand(),
 		e.updateCommand(), e.extendCommand(), e.imageCommand(), e.terminateCommand(), e.eventsCommand(), e.adoptCommand(), e.policyCommand(),
 		e.blueprintCommand(), e.costsCommand(), e.budgetsCommand(), e.auditCommand(), e.driftCommand(), e.tokenCommand(),
 	}

@@ -105,6 +105,7 @@ func (m *Meter) begin(ctx context.Context, tx *posting, s Subject) error {
 	if err != nil {
 		return err
 	}
+	past = past.own(s)
 	if !past.open(fixedMonth) {
 		from := tx.Now
 		if first := past.find(fixedMonth, func(*meter) bool { return true }) == nil; first && !s.Since.IsZero() && s.Since.Before(from) {

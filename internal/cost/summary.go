@@ -589,20 +589,18 @@ func Runs(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to 
 
 // RunningSeconds is how long each WorkSpace ran within a span of time, in seconds. What runs still ran up to its end.
 func RunningSeconds(ctx context.Context, q postgres.Querier, ids []id.WorkSpace, from, to time.Time) (map[id.WorkSpace]int64, error) {
-	rows, err := q.Query(ctx, `
-		SELECT workspace_id, sum(extract(epoch FROM least(coalesce(closed_at, $3), $3) - greatest(opened_at, $2)))::bigint
+	type row struct {
+		WorkspaceID id.WorkSpace
+		Seconds     int64
+	}
+	found, err := postgres.Many[row](ctx, q, `
+		SELECT workspace_id, sum(extract(epoch FROM least(coalesce(closed_at, $3), $3) - greatest(opened_at, $2)))::bigint AS seconds
 		FROM usage
 		WHERE workspace_id = ANY($1) AND kind = '`+running+`' AND opened_at < $3 AND (closed_at IS NULL OR closed_at > $2)
 		GROUP BY workspace_id`, ids, from, to)
-	if err != nil {
-		return nil, err
+	all := make(map[id.WorkSpace]int64, len(found))
+	for _, r := range found {
+		all[r.WorkspaceID] = r.Seconds
 	}
-	all := make(map[id.WorkSpace]int64, len(ids))
-	var ws id.WorkSpace
-	var seconds int64
-	_, err = pgx.ForEachRow(rows, []any{&ws, &seconds}, func() error {
-		all[ws] = seconds
-		return nil
-	})
 	return all, err
 }

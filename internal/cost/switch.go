@@ -149,7 +149,7 @@ func (m *Meter) Switch(ctx context.Context, tx *audit.Tx, s Subject, runs bool) 
 		return err
 	}
 	return m.posted(ctx, tx, func(p *posting) error {
-		w := &switching{Meter: m, tx: p, s: s, past: all, books: map[int64]*price.Book{}}
+		w := &switching{Meter: m, tx: p, s: s, past: all.own(s), books: map[int64]*price.Book{}}
 		if err := w.running(ctx, runs); err != nil {
 			return err
 		}

@@ -252,7 +252,7 @@ func (s *Server) views(ctx context.Context, q postgres.Querier, found []workspac
 	if err != nil {
 		return nil, err
 	}
-	progress, err := workspace.ReadProgress(ctx, q, found)
+	progress, err := s.fleet.ReadProgress(ctx, q, found, now)
 	if err != nil {
 		return nil, err
 	}

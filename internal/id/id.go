@@ -22,6 +22,8 @@ type (
 	Blueprint string
 	// BlueprintVersion is "bpv_…".
 	BlueprintVersion string
+	// Upgrade is "upg_…".
+	Upgrade string
 	// WorkSpace is "ws_…"; it is also the intent that Amazon's WorkSpace is tagged with.
 	WorkSpace string
 	// Usage is "use_…".
@@ -44,6 +46,7 @@ func (Project) prefix() string          { return "prj_" }
 func (Token) prefix() string            { return "tok_" }
 func (Blueprint) prefix() string        { return "bp_" }
 func (BlueprintVersion) prefix() string { return "bpv_" }
+func (Upgrade) prefix() string          { return "upg_" }
 func (WorkSpace) prefix() string        { return "ws_" }
 func (Usage) prefix() string            { return "use_" }
 func (CostRecord) prefix() string       { return "cost_" }

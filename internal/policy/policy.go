@@ -41,13 +41,16 @@ const (
 	ProjectManage  Action = "project.manage"
 	TokenManage    Action = "token.manage"
 	BlueprintRead  Action = "blueprint.read"
-	BlueprintWrite Action = "blueprint.write" // versions, promotions; of a public one: with reach to everything
-	CostRead       Action = "cost.read"
-	BudgetRead     Action = "budget.read"
-	BudgetSet      Action = "budget.set"
-	AuditRead      Action = "audit.read"
-	DriftRead      Action = "drift.read"
-	DriftSweep     Action = "drift.sweep"
+	// BlueprintWrite is to add versions and to promote them; of a public one for those whose reach is everything.
+	BlueprintWrite Action = "blueprint.write"
+	// BlueprintUpgrade is to bring the WorkSpaces of a blueprint to another version.
+	BlueprintUpgrade Action = "blueprint.upgrade"
+	CostRead         Action = "cost.read"
+	BudgetRead       Action = "budget.read"
+	BudgetSet        Action = "budget.set"
+	AuditRead        Action = "audit.read"
+	DriftRead        Action = "drift.read"
+	DriftSweep       Action = "drift.sweep"
 )
 
 // Reach is how far a role's right to an action goes.
@@ -81,6 +84,7 @@ var table = map[Action]map[actor.Role]Reach{
 	TokenManage:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Finance: Own, actor.Auditor: Own, actor.Admin: Any},
 	BlueprintRead:       {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Finance: Team, actor.Auditor: Team, actor.Admin: Any},
 	BlueprintWrite:      {actor.TeamLead: Team, actor.Admin: Any},
+	BlueprintUpgrade:    {actor.TeamLead: Team, actor.Admin: Any},
 	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},

@@ -177,6 +177,80 @@ CREATE TRIGGER blueprint_versions_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON bl
 CREATE TRIGGER blueprint_statuses_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_statuses FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER blueprint_promotions_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON blueprint_promotions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- Images that Forge makes: one of each version's golden WorkSpace, and one copy of each image in each region that needs it.
+-- The row is the queue, and its id with the generation is the name at Amazon, by which it is found again.
+CREATE TABLE blueprint_images (
+  id text PRIMARY KEY,
+  kind text NOT NULL,
+  version_id text,
+  region text NOT NULL,
+  source_region text NOT NULL,
+  source text NOT NULL, -- Amazon's id of the WorkSpace that it is captured from, or of the image that it is a copy of
+  state text NOT NULL,
+  generation integer NOT NULL DEFAULT 1,
+  image_id text,
+  error_code text NOT NULL DEFAULT '',
+  error_message text NOT NULL DEFAULT '',
+  attempts integer NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL,
+  wanted_at timestamptz NOT NULL,
+  asked_at timestamptz,
+  begun_at timestamptz,
+  ended_at timestamptz,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+  CONSTRAINT blueprint_images_version_fk FOREIGN KEY (version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_images_kind_ck CHECK (kind IN ('capture', 'copy') AND (kind = 'capture') = (version_id IS NOT NULL)),
+  CONSTRAINT blueprint_images_state_ck CHECK (state IN ('WANTED', 'MAKING', 'AVAILABLE', 'FAILED')),
+  CONSTRAINT blueprint_images_made_ck CHECK (state <> 'AVAILABLE' OR image_id IS NOT NULL)
+);
+CREATE UNIQUE INDEX blueprint_images_capture_uq ON blueprint_images (version_id) WHERE kind = 'capture';
+CREATE UNIQUE INDEX blueprint_images_copy_uq ON blueprint_images (source, region) WHERE kind = 'copy';
+CREATE INDEX blueprint_images_due_idx ON blueprint_images (next_due_at) WHERE next_due_at IS NOT NULL;
+-- How long it took lately, for saying how long it will take.
+CREATE INDEX blueprint_images_took_idx ON blueprint_images (region, kind, ended_at) INCLUDE (begun_at) WHERE state = 'AVAILABLE';
+
+-- Bundles that Forge makes of images: a cache in every region, under Amazon's quota.
+CREATE TABLE aws_bundles (
+  id text PRIMARY KEY,
+  region text NOT NULL,
+  image_id text NOT NULL,
+  compute_type text NOT NULL,
+  root_gib integer NOT NULL,
+  user_gib integer NOT NULL,
+  versions text[] NOT NULL, -- that have asked for it
+  state text NOT NULL,
+  generation integer NOT NULL DEFAULT 1,
+  bundle_id text,
+  error_code text NOT NULL DEFAULT '',
+  error_message text NOT NULL DEFAULT '',
+  attempts integer NOT NULL DEFAULT 0,
+  created_at timestamptz NOT NULL,
+  wanted_at timestamptz NOT NULL,
+  asked_at timestamptz,
+  begun_at timestamptz,
+  ended_at timestamptz,
+  last_used_at timestamptz NOT NULL,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+  CONSTRAINT aws_bundles_state_ck CHECK (state IN ('WANTED', 'MAKING', 'AVAILABLE', 'FAILED', 'DELETING', 'GONE')),
+  CONSTRAINT aws_bundles_made_ck CHECK (state <> 'AVAILABLE' OR bundle_id IS NOT NULL)
+);
+CREATE UNIQUE INDEX aws_bundles_key_uq ON aws_bundles (region, image_id, compute_type, root_gib, user_gib);
+CREATE INDEX aws_bundles_due_idx ON aws_bundles (next_due_at) WHERE next_due_at IS NOT NULL;
+
+-- Who needs a bundle: WorkSpaces that are on it or wait for it. Deleting one waits for this row's lock on it and counts again.
+CREATE TABLE aws_bundle_uses (
+  workspace_id text NOT NULL,
+  bundle text NOT NULL,
+  since timestamptz NOT NULL,
+  PRIMARY KEY (workspace_id, bundle),
+  CONSTRAINT aws_bundle_uses_bundle_fk FOREIGN KEY (bundle) REFERENCES aws_bundles (id)
+);
+CREATE INDEX aws_bundle_uses_bundle_idx ON aws_bundle_uses (bundle);
+
 -- Prices ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE price_books (
@@ -227,6 +301,8 @@ CREATE TABLE workspaces (
   directory_user text NOT NULL,
   root_gib integer,
   user_gib integer,
+  bundle_id text, -- the custom bundle that it is made of; NULL: Amazon's public one
+  image_since timestamptz, -- since when it waits, or waited, for its image
   auto_stop_timeout_minutes integer,
   max_lifetime_days integer,
   keep_alive boolean NOT NULL DEFAULT false,
@@ -262,6 +338,9 @@ CREATE TABLE workspaces (
   enlarged_at timestamptz,
   reduced_at timestamptz,
   grown_at timestamptz,
+  migration jsonb,
+  migration_asked_at timestamptz,
+  target_id text,
 
   connection text NOT NULL DEFAULT '',
   connection_checked_at timestamptz,
@@ -299,11 +378,13 @@ CREATE TABLE workspaces (
     AND (auto_stop_timeout_minutes IS NULL OR auto_stop_timeout_minutes > 0 AND auto_stop_timeout_minutes % 60 = 0)),
   CONSTRAINT workspaces_max_lifetime_ck CHECK (max_lifetime_days IS NULL OR max_lifetime_days BETWEEN 1 AND 3650),
   CONSTRAINT workspaces_desired_ck CHECK (desired IN ('AVAILABLE', 'STOPPED', 'TERMINATED')),
-  CONSTRAINT workspaces_wish_reason_ck CHECK (wish_reason IN ('user', 'idle', 'lifetime', 'stale', 'budget', 'schedule', 'provider')),
+  CONSTRAINT workspaces_wish_reason_ck CHECK (wish_reason IN ('user', 'idle', 'lifetime', 'stale', 'budget', 'schedule', 'provider', 'upgrade')),
   CONSTRAINT workspaces_asked_ck CHECK (asked IN (
-    '', 'create', 'replace', 'start', 'stop', 'terminate', 'modify', 'reboot', 'rebuild', 'restore', 'image')),
+    '', 'create', 'replace', 'start', 'stop', 'terminate', 'modify', 'reboot', 'rebuild', 'restore', 'image', 'migrate')),
   CONSTRAINT workspaces_flag_ck CHECK (flag IN ('', 'STUCK', 'PROTOCOL', 'UNHEALTHY')),
   CONSTRAINT workspaces_change_ck CHECK (change IN ('', 'bundle_type', 'running_mode', 'root_gib', 'user_gib') AND (change = '') = (change_to = '')),
+  CONSTRAINT workspaces_migration_ck CHECK (
+    (migration_asked_at IS NULL OR migration IS NOT NULL) AND (target_id IS NULL OR migration_asked_at IS NOT NULL)),
   CONSTRAINT workspaces_extended_ck CHECK ((extended_until IS NULL) = (extended_minutes IS NULL)),
   CONSTRAINT workspaces_connection_ck CHECK (connection IN ('', 'CONNECTED', 'DISCONNECTED', 'UNKNOWN')),
   CONSTRAINT workspaces_state_ck CHECK (state IN (
@@ -315,6 +396,9 @@ CREATE TABLE workspaces (
 CREATE UNIQUE INDEX workspaces_directory_user_uq ON workspaces (directory_id, directory_user) WHERE terminated_at IS NULL;
 CREATE UNIQUE INDEX workspaces_owner_name_uq ON workspaces (user_id, lower(name)) WHERE terminated_at IS NULL;
 CREATE UNIQUE INDEX workspaces_provider_uq ON workspaces (region, provider_id) WHERE provider_id IS NOT NULL;
+CREATE UNIQUE INDEX workspaces_target_uq ON workspaces (region, target_id) WHERE target_id IS NOT NULL;
+-- What is being migrated, for the limit of a region.
+CREATE INDEX workspaces_migrating_idx ON workspaces (region) WHERE migration_asked_at IS NOT NULL;
 CREATE INDEX workspaces_user_idx ON workspaces (user_id, id);
 CREATE INDEX workspaces_team_idx ON workspaces (team_id, id);
 CREATE INDEX workspaces_due_idx ON workspaces (next_due_at) WHERE next_due_at IS NOT NULL;
@@ -327,6 +411,66 @@ CREATE INDEX workspaces_blueprint_version_idx ON workspaces (blueprint_version_i
 CREATE INDEX workspaces_rule_due_idx ON workspaces (rule_due_at) WHERE rule_due_at IS NOT NULL;
 -- How long it took lately, for saying how long it will take.
 CREATE INDEX workspaces_provisioned_idx ON workspaces (region, available_at) INCLUDE (created_at) WHERE available_at IS NOT NULL;
+
+-- Upgrades of the live WorkSpaces of a blueprint to one of its versions, in batches: a canary, which is batch 0, and then one
+-- after the other. Whoever takes the lease of a due one brings it further.
+CREATE TABLE blueprint_upgrades (
+  id text PRIMARY KEY,
+  blueprint_id text NOT NULL,
+  version_id text NOT NULL,
+  state text NOT NULL,
+  reason text NOT NULL DEFAULT '',
+  canary_percent integer NOT NULL,
+  batch_size integer NOT NULL,
+  canary_failures integer NOT NULL,
+  batch_failures integer NOT NULL,
+  confirmed boolean NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  resumed_at timestamptz NOT NULL,
+  finished_at timestamptz,
+  next_due_at timestamptz,
+  lease_until timestamptz,
+  lease_token text,
+  CONSTRAINT blueprint_upgrades_blueprint_fk FOREIGN KEY (blueprint_id) REFERENCES blueprints (id),
+  CONSTRAINT blueprint_upgrades_version_fk FOREIGN KEY (version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_upgrades_state_ck CHECK (state IN ('RUNNING', 'PAUSED', 'ABORTED', 'DONE')),
+  CONSTRAINT blueprint_upgrades_done_ck CHECK ((state = 'DONE') = (finished_at IS NOT NULL)),
+  CONSTRAINT blueprint_upgrades_canary_ck CHECK (canary_percent BETWEEN 1 AND 100),
+  CONSTRAINT blueprint_upgrades_batch_ck CHECK (batch_size BETWEEN 1 AND 25),
+  CONSTRAINT blueprint_upgrades_failures_ck CHECK (canary_failures >= 0 AND batch_failures >= 0)
+);
+-- One at a time: two would move the same WorkSpaces to and fro.
+CREATE UNIQUE INDEX blueprint_upgrades_open_uq ON blueprint_upgrades (blueprint_id) WHERE state IN ('RUNNING', 'PAUSED');
+CREATE INDEX blueprint_upgrades_blueprint_idx ON blueprint_upgrades (blueprint_id, id);
+CREATE INDEX blueprint_upgrades_due_idx ON blueprint_upgrades (next_due_at) WHERE next_due_at IS NOT NULL;
+
+CREATE TABLE blueprint_upgrade_items (
+  upgrade_id text NOT NULL,
+  workspace_id text NOT NULL,
+  position integer NOT NULL,
+  batch integer NOT NULL,
+  from_version_id text NOT NULL,
+  migrates boolean NOT NULL,
+  state text NOT NULL,
+  code text NOT NULL DEFAULT '',
+  message text NOT NULL DEFAULT '',
+  attempts integer NOT NULL DEFAULT 0,
+  try_at timestamptz NOT NULL,
+  first_tried_at timestamptz,
+  begun_at timestamptz,
+  finished_at timestamptz,
+  PRIMARY KEY (upgrade_id, workspace_id),
+  CONSTRAINT blueprint_upgrade_items_upgrade_fk FOREIGN KEY (upgrade_id) REFERENCES blueprint_upgrades (id),
+  CONSTRAINT blueprint_upgrade_items_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
+  CONSTRAINT blueprint_upgrade_items_from_fk FOREIGN KEY (from_version_id) REFERENCES blueprint_versions (id),
+  CONSTRAINT blueprint_upgrade_items_state_ck CHECK (state IN ('WAITING', 'UNDER_WAY', 'DONE', 'FAILED', 'SKIPPED')),
+  CONSTRAINT blueprint_upgrade_items_finished_ck CHECK ((state IN ('DONE', 'FAILED', 'SKIPPED')) = (finished_at IS NOT NULL))
+);
+CREATE UNIQUE INDEX blueprint_upgrade_items_position_uq ON blueprint_upgrade_items (upgrade_id, position);
+CREATE INDEX blueprint_upgrade_items_open_idx ON blueprint_upgrade_items (upgrade_id, position) WHERE state IN ('WAITING', 'UNDER_WAY');
+CREATE INDEX blueprint_upgrade_items_workspace_idx ON blueprint_upgrade_items (workspace_id);
 
 -- What does not happen by itself until an admin lets it: every automatic stop or termination, or those of one policy.
 CREATE TABLE policy_pauses (
@@ -897,8 +1041,8 @@ CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
-  organisation, usage, cost_hours, cost_days TO :"app";
-GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses TO :"app";
+  organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
+GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
 GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),

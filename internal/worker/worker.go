@@ -13,6 +13,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/cost"
 	"github.com/robco-forge/forge/internal/workspace"
@@ -23,6 +24,7 @@ const (
 	idlePoll      = time.Second
 	settleEvery   = 5 * time.Second
 	driftPoll     = 5 * time.Second
+	imagesPoll    = time.Second
 	houseEvery    = 10 * time.Minute
 	settleBatch   = 100
 	keyLifetime   = 24 * time.Hour
@@ -35,7 +37,9 @@ const (
 type Config struct {
 	Reconciler *workspace.Reconciler
 	Sweeper    *workspace.Sweeper
+	Upgrader   *workspace.Upgrader
 	Drift      *workspace.Drift
+	Images     *blueprint.Images
 	Meter      *cost.Meter
 	Budgets    *budget.Book
 	Log        *audit.Log
@@ -90,6 +94,8 @@ func (w *Workers) Run(ctx context.Context) {
 		wg.Go(func() { w.loop(ctx, "reconcile", idlePoll, w.poke, w.Reconciler.Round) })
 	}
 	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
+	wg.Go(func() { w.loop(ctx, "upgrades", idlePoll, nil, w.Upgrader.Round) })
+	wg.Go(func() { w.loop(ctx, "images", imagesPoll, nil, w.Images.Round) })
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {

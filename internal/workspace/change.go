@@ -324,7 +324,7 @@ func (w *WorkSpace) mayChange() error {
 	if err := w.allow(OpChange); err != nil {
 		return err
 	}
-	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) {
+	if w.Change != "" || w.Asked != "" && w.Asked != string(modify) || w.MigrationAskedAt != nil {
 		return w.busy("another change")
 	}
 	return nil
@@ -371,7 +371,7 @@ func (u *update) possible(ctx context.Context, property, to string) error {
 		family := slices.IndexFunc(computeFamilies, func(f []string) bool { return slices.Contains(f, w.BundleType) })
 		if family < 0 || !slices.Contains(computeFamilies[family], to) {
 			return ErrChange.Sayf("Amazon does not change %s into %s: it would migrate the WorkSpace, which gives it a new id, loses its root volume and brings the user volume back from its last snapshot", w.BundleType, to).
-				Suggestf("launch a new one with %s, move what you need, and terminate this one", to).Detail("from", w.BundleType).Detail("to", to)
+				Suggestf("save what you need and ask for that with `forge upgrade --bundle %s`, or launch a new one", to).Detail("from", w.BundleType).Detail("to", to)
 		}
 		root, user := w.volumes()
 		if !volumesFit(to, root, user) {
@@ -485,6 +485,9 @@ func (w *WorkSpace) wantedSpec() price.Spec {
 			to.UserGiB = &n
 		}
 	}
+	if w.Migration != nil {
+		to.BundleType, to.OperatingSystem = w.Migration.BundleType, w.Migration.OperatingSystem
+	}
 	switch w.Change {
 	case changeBundle:
 		to.BundleType = w.ChangeTo
@@ -535,7 +538,7 @@ func (f *Fleet) reserve(ctx context.Context, tx *audit.Tx, w *WorkSpace) error {
 		return err
 	}
 	fixed, lease := c.Hold()
-	if w.Change != "" {
+	if w.Change != "" || w.Migration != nil {
 		lease = max(lease, c.LeaseBefore)
 	}
 	have, _, _, err := f.Budgets.Held(ctx, tx, w.ID)

@@ -31,6 +31,12 @@ import (
 //	id, IMPAIRED         for ten minutes        note: reboot once; then told                                 (11)
 //	id, asked once       no effect for 5 min    note: not known whether it happened; not repeated    (rebuild …)
 //	id, TERMINATING      nothing                note: ended
+//	migrating, no answer a second one of ours   note: that is the target; both ids are kept              (19, 20)
+//	the same             nothing, for 5 min     note: it has not begun; ask again                            (19)
+//	migrating            source goes, target is note: the target is it now, with what it costs               (19)
+//	migrating            source, no target, 1 h note: it came to nothing, the source is as it was            (19)
+//	migrating            neither, 3 times       confirm by directory and user; note: terminated outside  (13, 19)
+//	migrating            anything else          rest; after its time: note STUCK once                        (19)
 //	id, young            nothing                no conclusion: what is new shows late                         (7)
 //	id                   much missing at once   no conclusion for an hour                                     (8)
 //	id                   nothing, 3 times       confirm by directory and user; note: terminated outside   (7, 13)
@@ -59,6 +65,7 @@ const (
 	rebuild   action = "rebuild"
 	restore   action = "restore"
 	image     action = "image"
+	migrate   action = "migrate"
 
 	retag action = "tag" // harmless to repeat, so it leaves nothing on the row
 )
@@ -81,6 +88,10 @@ type decision struct {
 	unwanted bool   // it is given up: what is there is to go
 	begun    bool   // Amazon has begun the change
 	undone   bool   // the change came to nothing
+	target   string // the other id of one that is migrated is known
+	moved    bool   // the migration is over: the target is it now
+	unmoved  bool   // the migration came to nothing
+	unsent   bool   // the migration has not begun, and is asked for again
 	ask      action // what is to be asked for from now on
 	dropped  bool   // what was asked for is not asked for any more
 	over     bool   // what was asked for is so
@@ -92,6 +103,7 @@ type decision struct {
 // look is what the provider showed: of a WorkSpace with an id by that, of one without by its directory and user.
 type look struct {
 	found     *Observation
+	target    *Observation // the other one, of one that is being migrated
 	stranger  *Observation // somebody else's, in the user's place
 	handOver  string       // the command that would make it ours
 	disown    string       // the command that would say that it is not
@@ -144,6 +156,8 @@ type times struct {
 	illAgain time.Duration // it is rebooted for that so often at the most
 	resize   time.Duration // Amazon's wait between two enlargements, and after the creation
 	shrink   time.Duration // and between two reductions
+	mature   time.Duration // how old Amazon wants one to be before it migrates it
+	migrated time.Duration // a migration that shows nothing for longer has failed
 	resting  time.Duration // how often what is at rest is looked at
 	least    time.Duration // what is under way is not looked at more often
 	most     time.Duration // nor less often
@@ -160,6 +174,7 @@ func timesAt(speed int) times {
 		late: d(40*time.Minute, 5*time.Second), giveUp: d(2*time.Hour, 15*time.Second),
 		stuck: d(20*time.Minute, 3*time.Second), stuckBig: d(2*time.Hour, 15*time.Second),
 		ill: d(10*time.Minute, 2*time.Second), illAgain: d(24*time.Hour, time.Minute),
+		mature: d(12*time.Hour, 0), migrated: d(time.Hour, 8*time.Second),
 		resize: d(6*time.Hour, 0), shrink: d(30*24*time.Hour, 0),
 		resting: d(5*time.Minute, 3*time.Second), least: d(5*time.Second, 100*time.Millisecond), most: d(30*time.Second, 500*time.Millisecond),
 	}
@@ -170,6 +185,8 @@ func (t times) decide(w *WorkSpace, l look, now time.Time) decision {
 	switch {
 	case w.State.Ended():
 		return decision{after: t.resting}
+	case w.MigrationAskedAt != nil:
+		return t.migrating(w, l, now)
 	case l.found != nil:
 		d = t.shown(w, l.found, now)
 	case w.ProviderID == nil:
@@ -232,6 +249,8 @@ func (t times) missing(w *WorkSpace, l look, now time.Time) decision {
 			return decision{after: t.glance}
 		}
 		return decision{do: note, to: Pending, reason: "provider", cleared: true}
+	case w.Migration != nil && !l.confirmed: // an earlier request for it may have had its effect after all
+		return decision{do: confirm}
 	case w.State == Terminating:
 		if w.AvailableAt == nil && now.Sub(born) < t.visible {
 			return decision{after: t.glance}
@@ -333,7 +352,8 @@ func (t times) outcome(w *WorkSpace, state State, now time.Time) decision {
 
 // spelled are what is asked for and changed, in words for people.
 var spelled = map[string]string{
-	"reboot": "reboot it", "rebuild": "rebuild it", "restore": "restore it", "image": "make an image of it",
+	"migrate": "the migration to another bundle",
+	"reboot":  "reboot it", "rebuild": "rebuild it", "restore": "restore it", "image": "make an image of it",
 	changeBundle: "bundle", changeMode: "running mode", changeRoot: "root volume", changeUser: "user volume",
 }
 
@@ -346,6 +366,8 @@ func (a action) possible(s State) bool {
 		return s == Available || s == Impaired || s == Stopped
 	case image:
 		return s == Available
+	case migrate:
+		return s == Available || s == Impaired || s == Stopped
 	case rest, note, confirm, create, replace, start, stop, terminate, modify, retag:
 	}
 	return false
@@ -561,7 +583,7 @@ func (w *WorkSpace) met(o *Observation, now time.Time) bool {
 		return o.State == "TERMINATING" || o.State == "TERMINATED"
 	case modify:
 		return w.modified(o, now)
-	case rest, note, confirm, replace, retag:
+	case rest, note, confirm, replace, retag, migrate:
 	}
 	return false
 }
@@ -602,7 +624,7 @@ func wanted(w *WorkSpace) action {
 		return start
 	case w.Desired == WantStopped && w.Asked == string(stop) && (w.State == Available || w.State == Impaired):
 		return stop
-	case action(w.Asked).once() && action(w.Asked).possible(w.State):
+	case (action(w.Asked).once() || w.Asked == string(migrate)) && action(w.Asked).possible(w.State):
 		return action(w.Asked)
 	}
 	return rest
@@ -637,7 +659,7 @@ func (t times) pause(w *WorkSpace, now time.Time) time.Duration {
 	switch {
 	case w.Missed > 0:
 		return t.miss
-	case (w.State == Available || w.State == Stopped) && w.Asked == "" && w.Change == "":
+	case (w.State == Available || w.State == Stopped) && w.Asked == "" && w.Change == "" && w.MigrationAskedAt == nil:
 		return t.resting
 	}
 	return min(max(now.Sub(w.UpdatedAt)/10, t.least), t.most)
@@ -657,11 +679,22 @@ func (t times) due(now time.Time, pause time.Duration) time.Time {
 
 // apply brings a note onto the row.
 func (d decision) apply(w *WorkSpace, l look, now time.Time) {
+	bundleID := ""
+	if d.moved {
+		l.found, bundleID = l.target, l.target.BundleID
+	}
+	d.conclude(w, bundleID, now)
+	if l.target != nil {
+		w.Missed = 0
+	}
 	if o := l.found; o != nil {
 		if w.ProviderID == nil {
 			w.AcceptedAt, w.Unclear = &now, false
 		}
-		w.ProviderID, w.ObservedState, w.ObservedAt, w.Missed = &o.ProviderID, o.State, &now, 0
+		w.ProviderID, w.ObservedState, w.ObservedAt = &o.ProviderID, o.State, &now
+		if !d.missed {
+			w.Missed = 0
+		}
 		switch {
 		case o.State == "ERROR" && o.ErrorCode != "":
 			w.ErrorCode, w.ErrorMessage = o.ErrorCode, o.ErrorMessage

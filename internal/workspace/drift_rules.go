@@ -62,15 +62,17 @@ type owner struct {
 	UpdatedAt       time.Time
 	AcceptedAt      *time.Time
 	TerminatedAt    *time.Time
+
+	MigrationAskedAt *time.Time
 }
 
 const ownerColumns = `
 	id, directory_user, provider_id, desired, state, asked, asked_at, replacing, change, running_mode, bundle_type, operating_system,
-	license, root_gib, user_gib, tags, created_at, updated_at, accepted_at, terminated_at`
+	license, root_gib, user_gib, tags, created_at, updated_at, accepted_at, terminated_at, migration_asked_at`
 
 // leaves tells whether the row's WorkSpace is to go, so that its absence says nothing.
 func (o *owner) leaves() bool {
-	return o.Desired == WantTerminated || o.State == Terminating || o.Asked == string(terminate) || o.Replacing
+	return o.Desired == WantTerminated || o.State == Terminating || o.Asked == string(terminate) || o.Replacing || o.MigrationAskedAt != nil
 }
 
 // old tells whether the row has had its WorkSpace for so long that a list shows it, and was asked for nothing lately.
@@ -207,6 +209,8 @@ type stranger struct {
 func (t times) judge(s *stranger) (kind DriftKind, of *owner, look bool) {
 	switch {
 	case s.leaving():
+	case s.place != nil && s.place.MigrationAskedAt != nil: // what it becomes
+		return "", s.place, true
 	case s.had != nil:
 		if s.had.endedBefore(t, s.since) {
 			return Orphan, s.had, false

@@ -17,7 +17,6 @@ import (
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
-	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/price"
 )
@@ -119,7 +118,7 @@ func Plan(ctx context.Context, q postgres.Querier, b blueprint.Blueprint, to blu
 		if w.BlueprintVersionID == to.ID {
 			continue
 		}
-		c, err := planned(w, versions[w.BlueprintVersionID].Definition, to.Definition, book, room, ran[w.ID], now)
+		c, err := planned(w, versions[w.BlueprintVersionID].Definition, to, book, room, ran[w.ID], now)
 		if err != nil {
 			return p, err
 		}
@@ -156,7 +155,7 @@ func (p *FleetPlan) add(w *FleetMember, c meant, sums map[[2]string]*FleetChange
 }
 
 // planned tells what following means for one WorkSpace. What is refused costs what it does.
-func planned(w *FleetMember, from, to blueprint.Definition, book *price.Book, room *budget.Room, seconds int64, now time.Time) (meant, error) {
+func planned(w *FleetMember, from blueprint.Definition, to blueprint.Version, book *price.Book, room *budget.Room, seconds int64, now time.Time) (meant, error) {
 	before, held, err := usual(book, w.spec(), seconds, now)
 	if err != nil {
 		return meant{what: ChangeRefused, code: codeOf(err), reason: messageOf(err)}, ignoreFault(err)
@@ -164,22 +163,32 @@ func planned(w *FleetMember, from, to blueprint.Definition, book *price.Book, ro
 	refused := func(err error) (meant, error) {
 		return meant{what: ChangeRefused, code: codeOf(err), reason: messageOf(err), before: before, after: before}, ignoreFault(err)
 	}
-	f, err := w.follow(from, to, policy.BundlesOf(w.Role))
+	step, err := w.towards(to.ID, from, to.Definition, w.Role)
 	if err != nil {
 		return refused(err)
 	}
-	after, needs, err := usual(book, f.Next.spec(), seconds, now)
+	after, needs, err := usual(book, step.becomes().spec(), seconds, now)
 	if err != nil {
 		return refused(err)
 	}
 	if short, missing := room.Take(w.payer(), needs-held); missing > 0 {
 		return refused(budget.ErrExceeded.Sayf("the %s budget has no room for it", strings.ToLower(string(short))))
 	}
-	c := meant{what: ChangeSettings, reason: strings.Join(f.Why, ", "), before: before, after: after}
-	if f.Migrate {
+	c := meant{what: ChangeSettings, before: before, after: after}
+	why := slices.Sorted(maps.Keys(step.changed))
+	if step.lost {
 		c.what = ChangeMigrate
+		if step.to.BundleType != w.BundleType {
+			why = append(why, "bundle_type")
+		}
+		if step.to.OperatingSystem != w.OperatingSystem {
+			why = append(why, "operating_system")
+		}
+		if imageOf(from, w.Region, w.BundleType) != imageOf(to.Definition, w.Region, step.to.BundleType) || to.Definition.Image != nil && to.Definition.Image.Golden != nil {
+			why = append(why, "image")
+		}
 	}
-	if c.reason == "" {
+	if c.reason = strings.Join(why, ", "); c.reason == "" {
 		c.reason = "nothing but the version"
 	}
 	return c, nil

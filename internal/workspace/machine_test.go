@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/price"
 	"github.com/robco-forge/forge/internal/schedule"
 )
@@ -46,8 +47,72 @@ type amazon struct {
 	startedBy string
 	startedAt time.Time
 	ran       bool
-	error     int  // so many creations will end in ERROR
-	stuck     bool // what begins does not end
+	born      time.Time
+	migrated  int        // how often
+	peer      *migration // the other one, while it is migrated
+	silent    bool       // the migration will come to nothing
+	error     int        // so many creations will end in ERROR
+	stuck     bool       // what begins does not end
+}
+
+// migration is the second WorkSpace of one: what it is to become, and then what it was, on its way out.
+type migration struct {
+	id      string
+	compute string
+	before  string // the state of what is migrated
+	over    bool   // the other one has taken its place
+	until   time.Time
+}
+
+// migrate begins a migration: the source is SUSPENDED, and goes when the target is there.
+func (a *amazon) migrate(compute string, now time.Time) error {
+	switch {
+	case a.peer != nil && !a.peer.over, a.changing != "" && !a.failed:
+		return refusal(NotNow, "OperationInProgress")
+	case !slices.Contains([]string{"AVAILABLE", "STOPPED", "ERROR"}, a.state), now.Sub(a.born) < 12*time.Hour:
+		return refusal(Rejected, "OperationNotSupported")
+	}
+	a.made++
+	a.migrated++
+	a.peer = &migration{id: "ws-" + strconv.Itoa(a.made), compute: compute, before: a.state, until: now.Add(45 * time.Minute)}
+	if a.stuck {
+		a.peer.until = now.Add(1000 * time.Hour)
+	}
+	a.changing, a.failed, a.connected = "", false, false
+	stuck := a.stuck
+	a.stuck = false
+	a.enter(now, "SUSPENDED", "", 0)
+	a.stuck = stuck
+	return nil
+}
+
+// endMigration lets the one or the other go.
+func (a *amazon) endMigration() {
+	p, at := a.peer, a.peer.until
+	switch {
+	case p.over:
+		a.peer = nil
+	case a.silent:
+		a.peer, a.silent = nil, false
+		a.enter(at, p.before, "", 0)
+	default:
+		a.peer = &migration{id: a.id, over: true, until: at.Add(5 * time.Minute)}
+		a.id, a.compute, a.born = p.id, p.compute, at.Add(-45*time.Minute)
+		a.startedBy, a.startedAt = "migration", at
+		a.enter(at, "AVAILABLE", "", 0)
+	}
+}
+
+// showsPeer is what is seen of the other one.
+func (a *amazon) showsPeer() *Observation {
+	if a.peer == nil {
+		return nil
+	}
+	o := &Observation{ProviderID: a.peer.id, State: "PENDING", Intent: "ws_1", Marked: true, Protocol: "WSP", RunningMode: a.mode, ComputeType: a.peer.compute, AutoStop: a.minutes, RootGiB: a.root, UserGiB: a.user}
+	if a.peer.over {
+		o.State = "TERMINATING"
+	}
+	return o
 }
 
 // enter begins a state that goes over into another after a while.
@@ -84,6 +149,9 @@ func (a *amazon) next() (at time.Time, do func()) {
 	}
 	if a.state != "" && a.then != "" {
 		consider(a.until, func() { a.arrive(a.until) })
+	}
+	if a.state != "" && a.peer != nil {
+		consider(a.peer.until, a.endMigration)
 	}
 	if a.state != "" && a.changing != "" && !a.failed {
 		consider(a.changed, a.endChange)
@@ -135,6 +203,7 @@ func (a *amazon) endChange() {
 type seenAt struct {
 	at time.Time
 	o  *Observation
+	p  *Observation // the other one, of a migration
 }
 
 func (a *amazon) shows() *Observation {
@@ -173,7 +242,7 @@ func (a *amazon) call(act action, p Property, now time.Time) error { //nolint:go
 		if minutes == 0 {
 			minutes = 60
 		}
-		*a = amazon{id: "ws-" + strconv.Itoa(a.made), made: a.made, mode: p.RunningMode, compute: p.ComputeType, minutes: minutes, root: 80, user: 50, error: a.error, stuck: a.stuck}
+		*a = amazon{id: "ws-" + strconv.Itoa(a.made), made: a.made, mode: p.RunningMode, compute: p.ComputeType, minutes: minutes, root: 80, user: 50, born: now, migrated: a.migrated, silent: a.silent, error: a.error, stuck: a.stuck}
 		a.startedBy, a.startedAt = "ours", now
 		a.enter(now, "PENDING", "AVAILABLE", 15*time.Minute)
 		return nil
@@ -224,6 +293,8 @@ func (a *amazon) call(act action, p Property, now time.Time) error { //nolint:go
 		}
 	case modify:
 		return a.modify(p, now)
+	case migrate:
+		return a.migrate(p.ComputeType, now)
 	case rest, note, confirm, retag:
 	}
 	return nil
@@ -321,6 +392,8 @@ type machine struct {
 	looked  time.Time // the latest instant that was shown; what is shown does not go back
 	hidden  int       // so many looks by id miss it
 	unseen  int       // so many connections are not told
+	veiled  int       // so many looks by id miss the other one, of a migration
+	migrate int       // migrations that were wished for
 	deaf    int       // so many looks fail
 	calls   []mishap  // what becomes of the next calls
 	between map[moment]func(*machine)
@@ -444,10 +517,11 @@ func (m *machine) check() {
 	one((w.RunningMode == price.AutoStop) == (t != nil) && (t == nil || *t > 0 && *t%60 == 0), "workspaces_auto_stop_ck")
 	one(w.MaxLifetimeDays == nil || *w.MaxLifetimeDays >= 1 && *w.MaxLifetimeDays <= 3650, "workspaces_max_lifetime_ck")
 	one(slices.Contains([]Desired{WantAvailable, WantStopped, WantTerminated}, w.Desired), "workspaces_desired_ck")
-	one(slices.Contains([]string{"user", "idle", "lifetime", "stale", "budget", "schedule", "provider"}, w.WishReason), "workspaces_wish_reason_ck")
-	one(slices.Contains([]string{"", "create", "replace", "start", "stop", "terminate", "modify", "reboot", "rebuild", "restore", "image"}, w.Asked), "workspaces_asked_ck")
+	one(slices.Contains([]string{"user", "idle", "lifetime", "stale", "budget", "schedule", "provider", "upgrade"}, w.WishReason), "workspaces_wish_reason_ck")
+	one(slices.Contains([]string{"", "create", "replace", "start", "stop", "terminate", "modify", "reboot", "rebuild", "restore", "image", "migrate"}, w.Asked), "workspaces_asked_ck")
 	one(slices.Contains([]string{"", FlagStuck, FlagProtocol, FlagIll}, w.Flag), "workspaces_flag_ck")
 	one(slices.Contains([]string{"", changeBundle, changeMode, changeRoot, changeUser}, w.Change) && (w.Change == "") == (w.ChangeTo == ""), "workspaces_change_ck")
+	one((w.MigrationAskedAt == nil || w.Migration != nil) && (w.TargetID == nil || w.MigrationAskedAt != nil), "workspaces_migration_ck")
 	one((w.ExtendedUntil == nil) == (w.ExtendedMinutes == nil), "workspaces_extended_ck")
 	one(slices.Contains([]string{"", "CONNECTED", "DISCONNECTED", "UNKNOWN"}, w.Connection), "workspaces_connection_ck")
 	_, ours := operations[w.State]
@@ -470,11 +544,11 @@ func (m *machine) check() {
 
 // remember keeps what Amazon would show now.
 func (m *machine) remember() {
-	o := m.amazon.shows()
-	if n := len(m.history); n > 0 && same(m.history[n-1].o, o) {
+	o, p := m.amazon.shows(), m.amazon.showsPeer()
+	if n := len(m.history); n > 0 && same(m.history[n-1].o, o) && same(m.history[n-1].p, p) {
 		return
 	}
-	m.history = append(m.history, seenAt{m.now, o})
+	m.history = append(m.history, seenAt{m.now, o, p})
 	if len(m.history) > 100 {
 		m.history = slices.Clone(m.history[50:])
 	}
@@ -485,21 +559,26 @@ func same(a, b *Observation) bool {
 }
 
 // shown is what a look sees, which may be what was a while ago.
-func (m *machine) shown() *Observation {
+func (m *machine) shown() []Observation {
 	at := later(m.looked, m.now.Add(-m.lag))
 	m.looked = at
-	var o *Observation
+	var all []Observation
 	for _, s := range m.history {
 		if s.at.After(at) {
 			break
 		}
-		o = s.o
+		all = nil
+		for _, o := range []*Observation{s.o, s.p} {
+			if o != nil {
+				all = append(all, *o)
+			}
+		}
 	}
-	return o
+	return all
 }
 
 // describe looks by id.
-func (m *machine) describe(id string) (look, bool) {
+func (m *machine) describe(w *WorkSpace) (look, bool) {
 	if m.deaf > 0 {
 		m.deaf--
 		return look{}, false
@@ -508,21 +587,36 @@ func (m *machine) describe(id string) (look, bool) {
 		m.hidden--
 		return look{}, true
 	}
-	if o := m.shown(); o != nil && o.ProviderID == id {
-		return look{found: o}, true
+	var l look
+	for _, o := range m.shown() {
+		switch {
+		case o.ProviderID == *w.ProviderID:
+			l.found = &o
+		case o.ProviderID == deref(w.TargetID) && m.veiled > 0:
+			m.veiled--
+		case o.ProviderID == deref(w.TargetID):
+			l.target = &o
+		}
 	}
-	return look{}, true
+	return l, true
 }
 
 // find looks by directory and user.
-func (m *machine) find() (look, bool) {
+func (m *machine) find(w *WorkSpace) (look, bool) {
 	if m.deaf > 0 {
 		m.deaf--
 		return look{}, false
 	}
-	l := look{confirmed: true, found: m.shown()}
+	all := m.shown()
+	if w.ProviderID != nil {
+		all = slices.DeleteFunc(all, func(o Observation) bool { return o.State == "TERMINATING" || o.State == "TERMINATED" }) // as the provider does
+	}
 	if m.amazon.stranger {
-		l.stranger, l.handOver, l.disown = &Observation{ProviderID: "ws-other", Marked: true, State: "AVAILABLE"}, "hand over", "disown"
+		all = append(all, Observation{ProviderID: "ws-other", Marked: true, State: "AVAILABLE"})
+	}
+	l := w.recognise(all)
+	if l.stranger != nil {
+		l.handOver, l.disown = "hand over", "disown"
 	}
 	return l, true
 }
@@ -570,9 +664,9 @@ func (m *machine) reconcile() {
 	var l look
 	var ok bool
 	if claimed.ProviderID == nil {
-		l, ok = m.find()
+		l, ok = m.find(&claimed)
 	} else {
-		l, ok = m.describe(*claimed.ProviderID)
+		l, ok = m.describe(&claimed)
 	}
 	m.meet(afterLook)
 	if !ok {
@@ -587,7 +681,7 @@ func (m *machine) reconcile() {
 			m.rest(w.Version, d.after)
 			return
 		case confirm:
-			confirmed, ok := m.find()
+			confirmed, ok := m.find(w)
 			if !ok {
 				m.later(w.Version, Ambiguous)
 				return
@@ -596,12 +690,15 @@ func (m *machine) reconcile() {
 			if confirmed.found != nil {
 				l.found = confirmed.found
 			}
+			if confirmed.target != nil {
+				l.target = confirmed.target
+			}
 		case note:
 			had := w.ProviderID
 			m.note(l)
 			copied := m.w
 			w = &copied
-			if had != nil && w.ProviderID == nil {
+			if had != nil && deref(w.ProviderID) != *had {
 				m.rest(w.Version, 0)
 				return
 			}
@@ -611,7 +708,7 @@ func (m *machine) reconcile() {
 			m.save(before, "tag", "user")
 			m.rest(m.w.Version, 0)
 			return
-		case create, replace, start, stop, terminate, modify, reboot, rebuild, restore, image:
+		case create, replace, start, stop, terminate, modify, reboot, rebuild, restore, image, migrate:
 			if m.w.Version != w.Version {
 				m.rest(w.Version, 0)
 				return
@@ -661,6 +758,9 @@ func (m *machine) mark(act action) {
 	}
 	m.w.Unclear = m.w.Unclear || act == create
 	m.w.Replacing = m.w.Replacing || act == replace
+	if act == migrate {
+		m.w.MigrationAskedAt = &now
+	}
 	if act == reboot {
 		m.w.RebootedAt = &now
 	}
@@ -711,6 +811,10 @@ func (m *machine) mayBeAsked(w *WorkSpace, act action) {
 		m.wrongf("it has run, and is replaced")
 	case act == create && (w.ProviderID != nil || w.Desired == WantTerminated):
 		m.wrongf("create of what is there, or unwanted")
+	case w.MigrationAskedAt != nil && act != migrate:
+		m.wrongf("%s while it is being migrated", act)
+	case act == migrate && w.Migration == nil:
+		m.wrongf("a migration that nobody wished for")
 	case act.once() && (m.wish == nil || m.wish.act != act):
 		m.wrongf("%s, which nobody wished for", act)
 	}
@@ -759,6 +863,9 @@ func (m *machine) call(w *WorkSpace, d decision) error {
 			m.amazon.minutes = *w.AutoStopTimeoutMinutes
 		}
 	}
+	if d.do == migrate {
+		p = Property{ComputeType: w.Migration.BundleType}
+	}
 	if d.do == stop && w.WishReason == string(PolicyIdle) && !m.spared.Equal(m.now) {
 		m.wrongf("an idle stop without a look at the connection")
 	}
@@ -778,7 +885,10 @@ func (m *machine) call(w *WorkSpace, d decision) error {
 	before := m.amazon.made
 	err := m.amazon.call(d.do, p, m.now)
 	if m.amazon.made > before {
-		m.sayf("Amazon makes %s", m.amazon.id)
+		m.sayf("Amazon makes %s", "ws-"+strconv.Itoa(m.amazon.made))
+	}
+	if m.amazon.migrated > m.migrate {
+		m.wrongf("it is migrated twice for one wish")
 	}
 	m.remember()
 	if f == unheard {
@@ -805,6 +915,16 @@ func (m *machine) answered(w *WorkSpace, d decision, err error) {
 		m.looked = m.now // what an answer has told, no look contradicts
 		m.note(look{found: &Observation{ProviderID: id, State: state, Intent: "ws_1"}})
 		m.rest(m.w.Version, measures.least)
+	case act == migrate:
+		if m.w.MigrationAskedAt == nil || m.w.TargetID != nil {
+			m.rest(w.Version, measures.least)
+			return
+		}
+		before := m.w
+		m.looked = m.now
+		decision{target: m.amazon.peer.id}.conclude(&m.w, "", m.now)
+		m.save(before, "migration_begun", m.w.wishedBy())
+		m.rest(m.w.Version, measures.least)
 	case act == modify && d.property != (Property{AutoStopMinutes: d.property.AutoStopMinutes}):
 		if m.w.Change != w.Change || m.w.ChangeTo != w.ChangeTo || m.w.ChangeBegunAt != nil {
 			m.rest(w.Version, measures.least)
@@ -828,6 +948,9 @@ func (m *machine) refused(w *WorkSpace, act action, pe *ProviderError) {
 		before := m.w
 		d.to = m.w.State
 		d.dropped = d.dropped && m.w.Asked == string(act)
+		if act == migrate {
+			m.w.MigrationAskedAt = nil
+		}
 		d.apply(&m.w, look{}, m.now)
 		m.save(before, "declined", "provider")
 		m.rest(m.w.Version, 0)
@@ -846,6 +969,9 @@ func (m *machine) refused(w *WorkSpace, act action, pe *ProviderError) {
 		m.save(before, "fail", "provider")
 		m.rest(m.w.Version, 0)
 		return
+	}
+	if act == migrate {
+		m.w.MigrationAskedAt = nil
 	}
 	if m.w.Asked == string(act) {
 		m.w.AskedAt, m.w.Unclear = nil, unclear
@@ -1073,6 +1199,17 @@ func (m *machine) change(property, to string) {
 	m.save(before, "update "+property+" to "+to, "user")
 }
 
+func (m *machine) migrates(compute string) {
+	w := &m.w
+	if w.mayMigrate(measures, blueprint.Definition{}, blueprint.Definition{}, m.now) != nil || w.BundleType == compute {
+		return
+	}
+	before := *w
+	w.askMigration(Migration{Version: "bpv_2", BundleType: compute}, "user", m.now)
+	m.migrate++
+	m.save(before, "migrate", "user")
+}
+
 func (m *machine) extend(hours int) {
 	if m.w.allow(OpExtend) != nil {
 		return
@@ -1153,6 +1290,8 @@ func command(t *rapid.T) func(*machine) {
 		func(m *machine) { m.once(OpRebuild, rebuild) },
 		func(m *machine) { m.once(OpRestore, restore) },
 		func(m *machine) { m.once(OpImage, image) },
+		func(m *machine) { m.migrates("GRAPHICS_G4DN") },
+		func(m *machine) { m.migrates("STANDARD") },
 		func(m *machine) { m.change(changeBundle, "POWER") },
 		func(m *machine) { m.change(changeBundle, "VALUE") },
 		func(m *machine) { m.change(changeMode, price.AlwaysOn) },
@@ -1206,6 +1345,16 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 			m.between[moment(rapid.IntRange(0, int(moments)-1).Draw(t, "moment"))] = second
 			m.pass(time.Second)
 		},
+		"a person migrates it": func(t *rapid.T) {
+			m.fail = t.Fatalf
+			if w := &m.w; w.AcceptedAt != nil && m.now.Sub(*w.AcceptedAt) < 12*time.Hour {
+				m.pass(12 * time.Hour)
+			}
+			m.migrates(rapid.SampledFrom([]string{"GRAPHICS_G4DN", "STANDARD"}).Draw(t, "to"))
+			m.calls = rapid.SliceOfN(rapid.SampledFrom([]mishap{fine, fine, lost, unheard, throttled, busyNow, blocked, rejected}), 1, 3).Draw(t, "faults")
+			m.amazon.silent = rapid.IntRange(0, 3).Draw(t, "silent") == 0
+			m.pass(rapid.SampledFrom([]time.Duration{time.Second, time.Minute, 20 * time.Minute, 44 * time.Minute, time.Hour}).Draw(t, "for"))
+		},
 		"a person ends it": func(t *rapid.T) {
 			m.fail = t.Fatalf
 			if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
@@ -1223,6 +1372,7 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 		},
 		"looks go wrong": func(t *rapid.T) {
 			m.lag = rapid.SampledFrom([]time.Duration{0, 3 * time.Second, lateBy}).Draw(t, "lag")
+			m.veiled = rapid.IntRange(0, 3).Draw(t, "veiled")
 			m.hidden, m.deaf, m.unseen = rapid.IntRange(0, 2).Draw(t, "hidden"), rapid.IntRange(0, 2).Draw(t, "deaf"), rapid.IntRange(0, 2).Draw(t, "unseen")
 		},
 		"its user connects": outside(func(a *amazon, now time.Time) {
@@ -1266,12 +1416,16 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 				a.enter(now, "MAINTENANCE", then, time.Hour)
 			}
 		}),
-		"making it fails": func(t *rapid.T) { m.amazon.error = rapid.IntRange(0, 2).Draw(t, "times") },
-		"a change fails":  outside(func(a *amazon, _ time.Time) { a.fails = a.changing != "" && !a.failed }),
+		"making it fails":              func(t *rapid.T) { m.amazon.error = rapid.IntRange(0, 2).Draw(t, "times") },
+		"a migration comes to nothing": outside(func(a *amazon, _ time.Time) { a.silent = a.peer != nil && !a.peer.over }),
+		"a change fails":               outside(func(a *amazon, _ time.Time) { a.fails = a.changing != "" && !a.failed }),
 		"what begins does not end": outside(func(a *amazon, now time.Time) {
 			a.stuck = !a.stuck
 			if !a.stuck && a.then != "" && a.until.After(now.Add(day)) {
 				a.until = now.Add(time.Minute)
+			}
+			if !a.stuck && a.peer != nil && a.peer.until.After(now.Add(day)) {
+				a.peer.until = now.Add(time.Minute)
 			}
 		}),
 		"a stranger comes or goes": outside(func(a *amazon, _ time.Time) { a.stranger = !a.stranger && a.state == "" }),
@@ -1289,7 +1443,11 @@ func (m *machine) actions(t *rapid.T) map[string]func(*rapid.T) {
 // comesToRest ends all faults and lets half a day pass: what is desired is so then.
 func (m *machine) comesToRest() {
 	a := &m.amazon
-	m.calls, m.lag, m.hidden, m.deaf, m.unseen, m.pauses = nil, 0, 0, 0, 0, nil
+	m.between = map[moment]func(*machine){}
+	m.calls, m.lag, m.hidden, m.deaf, m.unseen, m.veiled, m.pauses = nil, 0, 0, 0, 0, 0, nil
+	if a.peer != nil && a.peer.until.After(m.now.Add(day)) {
+		a.peer.until = m.now.Add(time.Minute)
+	}
 	a.stuck, a.stranger, a.error, a.fails = false, false, 0, false
 	if a.then != "" && a.until.After(m.now.Add(day)) {
 		a.until = m.now.Add(time.Minute)
@@ -1315,7 +1473,7 @@ func (m *machine) comesToRest() {
 		}
 	}
 	w := &m.w
-	if !w.State.Ended() && (w.Asked != "" || w.Change != "") {
+	if !w.State.Ended() && (w.Asked != "" || w.Change != "" || w.Migration != nil) {
 		m.wrongf("something is left to be done")
 	}
 	stopped := a.state == "STOPPED"
@@ -1336,6 +1494,9 @@ func (m *machine) comesToRest() {
 			m.wrongf("it is not stopped; it was wanted to be at %s", m.began.at)
 		}
 	}
+	if !w.State.Ended() && deref(w.ProviderID) != a.id {
+		m.wrongf("the row has lost it: %s, and Amazon has %s", deref(w.ProviderID), a.id)
+	}
 	if !w.State.Ended() && fromAmazon[a.state] != w.State {
 		m.wrongf("Amazon has it as %s", a.state)
 	}
@@ -1347,6 +1508,7 @@ func (m *machine) foretold() {
 	w := &m.w
 	a := &m.amazon
 	quiet := (w.State == Available || w.State == Stopped) && fromAmazon[a.state] == w.State && w.Asked == "" && w.Change == "" && a.changing == "" &&
+		w.Migration == nil && a.peer == nil &&
 		len(m.calls) == 0 && m.lag == 0 && m.deaf == 0 && m.hidden == 0 && m.unseen == 0 && len(m.between) == 0 && !a.stuck &&
 		a.mode == w.RunningMode && a.compute == w.BundleType && (a.mode != price.AutoStop || a.minutes == w.timeout(m.now))
 	if !quiet {

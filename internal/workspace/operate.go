@@ -57,6 +57,9 @@ func (f *Fleet) start(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason st
 		return err
 	}
 	w.wantStarted(reason, tx.Now)
+	if err := f.instead(ctx, tx, w); err != nil {
+		return err
+	}
 	f.poke(tx)
 	return save(ctx, tx, w, w.State, "start", reason, nil)
 }
@@ -91,6 +94,9 @@ func (w *WorkSpace) stopping() bool {
 // stop wants a WorkSpace to be stopped, for a reason.
 func (f *Fleet) stop(ctx context.Context, tx *audit.Tx, w *WorkSpace, reason string, details map[string]any) error {
 	w.wantStopped(reason, tx.Now)
+	if err := f.instead(ctx, tx, w); err != nil {
+		return err
+	}
 	f.poke(tx)
 	return save(ctx, tx, w, w.State, "stop", reason, details)
 }
@@ -210,7 +216,7 @@ func (w *WorkSpace) mayAsk(op Operation, act action) (already bool, err error) {
 	if w.Asked == string(act) || under == act && !(act == reboot && w.Flag == FlagStuck) {
 		return true, nil
 	}
-	if w.Asked != "" && w.Asked != string(modify) || w.Change != "" { // an idle timeout is asked for again afterwards
+	if w.Asked != "" && w.Asked != string(modify) || w.Change != "" || w.MigrationAskedAt != nil { // an idle timeout is asked for again afterwards
 		return false, w.busy(string(op))
 	}
 	return false, nil
@@ -223,7 +229,10 @@ func (w *WorkSpace) askOnce(act action, now time.Time) {
 // busy says what must be over first.
 func (w *WorkSpace) busy(wanted string) error {
 	what := w.Asked
-	if w.Change != "" {
+	switch {
+	case w.MigrationAskedAt != nil:
+		what = spelled[string(migrate)]
+	case w.Change != "":
 		what = "the change of its " + spelled[w.Change] + " to " + w.ChangeTo
 	}
 	return ErrBusy.Sayf("%s is under way; %s must wait for it", what, wanted).Detail("under_way", what).Detail("state", string(w.State))

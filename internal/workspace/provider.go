@@ -32,6 +32,11 @@ type Provider interface {
 	// brings back both from their last snapshots. What was written since is lost.
 	Rebuild(ctx context.Context, region, id string) error
 	Restore(ctx context.Context, region, id string) error
+	// Migrate makes a WorkSpace of another bundle for the same user, with the user volume's last snapshot, and returns its id.
+	// The one before goes when that is there, within an hour; or nothing comes of it and nobody says so.
+	Migrate(ctx context.Context, region, id, bundleID string) (newID string, err error)
+	// PublicBundle is the id of Amazon's own bundle for a compute type and an operating system. Its errors are never Ambiguous.
+	PublicBundle(ctx context.Context, region, compute, system string) (bundleID string, err error)
 	// Modify changes one property.
 	Modify(ctx context.Context, region, id string, p Property) error
 	// Capture makes an image of a running WorkSpace, which is SUSPENDED meanwhile. The name is unique in a region: asking
@@ -87,6 +92,7 @@ type CreateSpec struct {
 	DirectoryUser   string
 	ComputeType     string
 	OperatingSystem string
+	BundleID        string // empty: the public bundle of the compute type and operating system
 	RunningMode     string
 	AutoStopMinutes int
 	Attempt         int
@@ -103,6 +109,7 @@ type Observation struct {
 	AutoStop     int    // minutes; 0 when the mode has none
 	RunningMode  string // empty where it is not told, as of the following
 	ComputeType  string
+	BundleID     string
 	RootGiB      int
 	UserGiB      int
 	DirectoryID  string

@@ -2,8 +2,11 @@ package workspace
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/postgres"
 )
 
@@ -28,6 +31,7 @@ type Step struct {
 // refusals and lost answers, the third Amazon's.
 const (
 	StepQueue  = "queue"
+	StepImage  = "image" // only of those that wait for one
 	StepAccept = "accept"
 	StepBoot   = "boot"
 )
@@ -40,11 +44,16 @@ func (w *WorkSpace) Provisioning() Provisioning {
 		end = w.TerminatedAt
 	}
 	bounds := []*time.Time{&w.CreatedAt, w.FirstAskedAt, w.AcceptedAt, end}
-	for i, s := range []Step{
+	steps := []Step{
 		{Name: StepQueue, Explain: "until Amazon was first asked"},
 		{Name: StepAccept, Explain: "until Amazon accepted it"},
 		{Name: StepBoot, Explain: "until Amazon had it running"},
-	} {
+	}
+	if w.ImageSince != nil {
+		bounds = slices.Insert(bounds, 1, w.ImageSince)
+		steps = slices.Insert(steps, 1, Step{Name: StepImage, Explain: "until there was a bundle of its image"})
+	}
+	for i, s := range steps {
 		if bounds[i] == nil {
 			break
 		}
@@ -106,16 +115,23 @@ func Expect(ctx context.Context, q postgres.Querier, region string) (Expectation
 type Progress struct {
 	expected map[string]Expectation // by region
 	holds    []Hold
+	images   map[id.WorkSpace]*blueprint.Wait // of those that wait for one
+	now      time.Time
 }
 
-// ReadProgress reads what is known for those that are on their way among the given.
-func ReadProgress(ctx context.Context, q postgres.Querier, found []WorkSpace) (Progress, error) {
-	p := Progress{expected: map[string]Expectation{}}
+// ReadProgress reads what is known at an instant for those that are on their way among the given.
+func (f *Fleet) ReadProgress(ctx context.Context, q postgres.Querier, found []WorkSpace, now time.Time) (Progress, error) {
+	p := Progress{expected: map[string]Expectation{}, images: map[id.WorkSpace]*blueprint.Wait{}, now: now}
 	for i := range found {
 		w := &found[i]
 		if !w.onItsWay() {
 			continue
 		}
+		wait, err := f.waiting(ctx, q, w)
+		if err != nil {
+			return Progress{}, err
+		}
+		p.images[w.ID] = wait
 		if _, read := p.expected[w.Region]; read {
 			continue
 		}
@@ -143,7 +159,7 @@ func (p Progress) Expected(w *WorkSpace) (Expectation, bool) {
 		return Expectation{}, false
 	}
 	e, ok := p.expected[w.Region]
-	return e, ok
+	return e.after(p.images[w.ID], w.CreatedAt), ok
 }
 
 // Waiting says why the WorkSpace does not go on; empty when it does.
@@ -156,7 +172,9 @@ func (p Progress) Waiting(w *WorkSpace) string {
 			return "nothing can be made in " + w.Region + " since " + h.Since.UTC().Format("2006-01-02 15:04 MST") + ": " + h.Code + ": " + h.Message + ". The operators have been told; it goes on by itself"
 		}
 	}
-	switch {
+	switch wait := p.images[w.ID]; {
+	case wait != nil:
+		return wait.Say(p.now)
 	case w.Replacing:
 		return "Amazon failed to make it (" + w.ErrorCode + "); it is cleared away and made again, once"
 	case w.Flag == FlagStuck:

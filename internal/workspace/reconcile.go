@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -97,11 +98,7 @@ func (r *Reconciler) together(ctx context.Context, claimed []WorkSpace) {
 		regions[claimed[i].Region] = append(regions[claimed[i].Region], &claimed[i])
 	}
 	for region, rows := range regions {
-		ids := make([]string, len(rows))
-		for i, w := range rows {
-			ids[i] = *w.ProviderID
-		}
-		found, err := r.Fleet.Provider.Describe(r.class(ctx, rows), region, ids)
+		found, err := r.describe(r.class(ctx, rows), region, rows)
 		if err != nil {
 			for _, w := range rows {
 				r.told(ctx, w, r.later(ctx, w, err))
@@ -115,10 +112,17 @@ func (r *Reconciler) together(ctx context.Context, claimed []WorkSpace) {
 			if o, ok := found[*w.ProviderID]; ok {
 				l.found = &o
 			}
+			if o, ok := found[deref(w.TargetID)]; ok {
+				l.target = &o
+			}
 			now, d, err := r.settle(ctx, w, l)
 			r.told(ctx, w, err)
 			if err == nil && d.do != rest {
-				asks[d.do] = append(asks[d.do], ask{now, d.property})
+				a := ask{WorkSpace: now, property: d.property}
+				if l.found != nil {
+					a.bundle = l.found.BundleID
+				}
+				asks[d.do] = append(asks[d.do], a)
 			}
 		}
 		for act, rows := range asks {
@@ -131,12 +135,34 @@ func (r *Reconciler) together(ctx context.Context, claimed []WorkSpace) {
 type ask struct {
 	*WorkSpace
 	property Property
+	bundle   string // Amazon's, that it has
+	target   string // migrate: the id that the answer told
+}
+
+// describe looks at claimed WorkSpaces of a region, and at what those become that are being migrated.
+func (r *Reconciler) describe(ctx context.Context, region string, rows []*WorkSpace) (map[string]Observation, error) {
+	var ids []string
+	for _, w := range rows {
+		ids = append(ids, *w.ProviderID)
+		if w.TargetID != nil {
+			ids = append(ids, *w.TargetID)
+		}
+	}
+	all := map[string]Observation{}
+	for some := range slices.Chunk(ids, BatchSize) {
+		found, err := r.Fleet.Provider.Describe(ctx, region, some)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, found)
+	}
+	return all, nil
 }
 
 // class marks the look at WorkSpaces that are all at rest as one that can wait for what people wait for.
 func (r *Reconciler) class(ctx context.Context, rows []*WorkSpace) context.Context {
 	for _, w := range rows {
-		if w.State != Available && w.State != Stopped || w.Asked != "" || w.Desired == WantTerminated {
+		if w.State != Available && w.State != Stopped || w.Asked != "" || w.Desired == WantTerminated || w.MigrationAskedAt != nil {
 			return ctx
 		}
 	}
@@ -147,7 +173,7 @@ func (r *Reconciler) class(ctx context.Context, rows []*WorkSpace) context.Conte
 func (r *Reconciler) doubtful(ctx context.Context, region string, rows []*WorkSpace, found map[string]Observation) bool {
 	var expected, absent int
 	for _, w := range rows {
-		if w.State == Terminating || w.Asked == string(terminate) || w.Replacing {
+		if w.State == Terminating || w.Asked == string(terminate) || w.Replacing || w.MigrationAskedAt != nil {
 			continue
 		}
 		expected++
@@ -171,6 +197,9 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 		if err != nil || wait > 0 {
 			return errors.Join(err, r.rest(ctx, w, wait))
 		}
+		if w, err = r.prepare(ctx, w); err != nil || w == nil {
+			return err
+		}
 	}
 	if w.State == Conflict {
 		ctx = AsSweep(ctx) // it waits for an operator, not for us
@@ -184,7 +213,7 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 		return err
 	}
 	if d.do != create {
-		r.perform(ctx, w.Region, d.do, []ask{{now, d.property}})
+		r.perform(ctx, w.Region, d.do, []ask{{WorkSpace: now, property: d.property}})
 		return nil
 	}
 	return r.create(ctx, now)
@@ -192,17 +221,33 @@ func (r *Reconciler) make(ctx context.Context, w *WorkSpace) error {
 
 // find looks by directory and user.
 func (r *Reconciler) find(ctx context.Context, w *WorkSpace) (look, error) {
-	found, err := r.Fleet.Provider.Find(ctx, w.Region, w.DirectoryID, w.DirectoryUser)
-	l := look{confirmed: true}
-	for i := range found {
-		if found[i].Intent == w.ID {
-			l.found = &found[i]
-		} else {
-			p := r.Fleet.Provider
-			l.stranger, l.handOver, l.disown = &found[i], p.HandOver(w.Region, found[i].ProviderID, w.ID), p.Disown(w.Region, found[i].ProviderID)
-		}
+	p := r.Fleet.Provider
+	found, err := p.Find(ctx, w.Region, w.DirectoryID, w.DirectoryUser)
+	l := w.recognise(found)
+	if l.stranger != nil {
+		l.handOver, l.disown = p.HandOver(w.Region, l.stranger.ProviderID, w.ID), p.Disown(w.Region, l.stranger.ProviderID)
 	}
 	return l, err
+}
+
+// recognise tells of what is in the user's place which is whose. There may be two of ours: what has the id, and what is made of
+// it by a migration, which is the only way to a second one there and may show before its tags do.
+func (w *WorkSpace) recognise(found []Observation) look {
+	l := look{confirmed: true}
+	for i := range found {
+		o := &found[i]
+		has, sent := o.ProviderID == deref(w.ProviderID), w.MigrationAskedAt != nil
+		switch {
+		case sent && !has && (o.ProviderID == deref(w.TargetID) || w.TargetID == nil && (o.Intent == w.ID || !o.Marked)):
+			l.target = o
+		case (o.Intent == w.ID || sent && has) && (has || l.found == nil):
+			l.found = o
+		case o.Intent == w.ID:
+		default:
+			l.stranger = o
+		}
+	}
+	return l
 }
 
 // settle writes down what follows from a look, one thing after the other, until there is something to ask of the provider,
@@ -226,22 +271,29 @@ func (r *Reconciler) settle(ctx context.Context, w *WorkSpace, l look) (*WorkSpa
 			if confirmed.found != nil {
 				l.found = confirmed.found
 			}
+			if confirmed.target != nil {
+				l.target = confirmed.target
+			}
 		case note:
 			now, err := r.note(ctx, w, l)
 			if err != nil {
 				return w, nothing, err
 			}
-			if w.ProviderID != nil && now.ProviderID == nil {
+			if w.ProviderID != nil && deref(now.ProviderID) != *w.ProviderID {
 				// What was seen was seen of the one that is gone.
 				return now, nothing, r.rest(ctx, now, 0)
 			}
 			w = now
 		case retag:
 			return w, d, nil
-		case create, replace, start, stop, terminate, modify, reboot, rebuild, restore, image:
+		case create, replace, start, stop, terminate, modify, reboot, rebuild, restore, image, migrate:
 			ok, err := r.mark(ctx, w, d.do)
 			if err != nil || !ok {
-				return w, nothing, errors.Join(err, r.rest(ctx, w, 0))
+				var pause time.Duration
+				if d.do == migrate { // as many as Amazon takes may be under way
+					pause = r.times().most
+				}
+				return w, nothing, errors.Join(err, r.rest(ctx, w, pause))
 			}
 			return w, d, nil
 		}
@@ -290,9 +342,21 @@ func (r *Reconciler) note(ctx context.Context, w *WorkSpace, l look) (*WorkSpace
 func (r *Reconciler) enter(ctx context.Context, tx *audit.Tx, w *WorkSpace, l look, d decision) error {
 	before, flagged, was := w.State, w.Flag, *w
 	gone := w.ProviderID
+	var settings map[string]any
+	if d.moved {
+		var err error
+		if settings, err = r.Fleet.settings(ctx, tx, w, w.Migration.Version); err != nil {
+			return err
+		}
+	}
 	d.apply(w, l, tx.Now)
 	if err := r.unpriced(ctx, tx, &was, w); err != nil {
 		return err
+	}
+	if d.moved {
+		if err := r.Fleet.Meter.Migrate(ctx, tx, w.subject(), w.State.Runs()); err != nil {
+			return err
+		}
 	}
 	if err := r.account(ctx, tx, w, before); err != nil {
 		return err
@@ -315,6 +379,19 @@ func (r *Reconciler) enter(ctx context.Context, tx *audit.Tx, w *WorkSpace, l lo
 	}
 	kind := "observe"
 	switch {
+	case d.target != "", d.moved, d.unmoved:
+		switch {
+		case d.moved:
+			kind = "migrated"
+		case d.unmoved:
+			kind = "migration_failed"
+		default:
+			kind = "migration_begun"
+		}
+		maps.Copy(details, was.migrationDetails(cmp.Or(d.target, deref(was.TargetID))))
+		maps.Copy(details, settings)
+	case d.unsent:
+		details["migration"] = "not begun"
 	case d.begun:
 		kind = "change_begun"
 		details["change"], details["to"] = w.Change, w.ChangeTo
@@ -381,23 +458,30 @@ func (r *Reconciler) unpriced(ctx context.Context, tx *audit.Tx, was, w *WorkSpa
 
 // resold brings the meters and the hold to what is sold now, if that is something else than before.
 func (r *Reconciler) resold(ctx context.Context, tx *audit.Tx, was, w *WorkSpace) error {
-	if w.AvailableAt == nil || w.State.Ended() || w.spec() == was.spec() && w.Change == was.Change {
+	if w.AvailableAt == nil || w.State.Ended() || w.spec() == was.spec() && w.Change == was.Change && (w.Migration == nil) == (was.Migration == nil) {
 		return nil
 	}
-	if len(was.compare(w)) > 0 {
+	if len(was.compare(w)) > 0 && *w.ProviderID == *was.ProviderID {
 		if err := r.Fleet.Meter.Switch(ctx, tx, w.subject(), w.State.Runs()); err != nil {
 			return err
 		}
 	}
-	if w.Change != "" {
+	if w.Change != "" || w.Migration != nil {
 		return nil // it still holds what the change will cost
+	}
+	if was.Migration != nil {
+		if err := r.Fleet.settleBundle(ctx, tx, w); err != nil {
+			return err
+		}
 	}
 	return r.Fleet.fitHold(ctx, tx, w)
 }
 
 // tellChange lets the owner know what became of a change or an operation that was asked for, and of one that nobody did.
 func (r *Reconciler) tellChange(ctx context.Context, tx *audit.Tx, was, w *WorkSpace, d decision, kind string) error {
-	if kind != "changed" && kind != "change_failed" && kind != "dropped" {
+	switch kind {
+	case "changed", "change_failed", "dropped", "migrated", "migration_failed":
+	default:
 		return nil
 	}
 	m := notify.Message{
@@ -461,6 +545,11 @@ func (r *Reconciler) account(ctx context.Context, tx *audit.Tx, w *WorkSpace, be
 		if err := f.Meter.End(ctx, tx, w.ID, last); err != nil {
 			return err
 		}
+		if f.Images != nil {
+			if err := f.Images.Release(ctx, tx, w.ID); err != nil {
+				return err
+			}
+		}
 		return f.Budgets.Release(ctx, tx, w.ID, string(w.State))
 	case w.State == Terminating && before != Terminating:
 		// Amazon bills until it is told: no fee is owed for a month that begins before it is gone.
@@ -493,8 +582,13 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 	tag, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
 		SET asked = $3, asked_at = $4, attempts = attempts + 1, first_asked_at = coalesce(first_asked_at, $4), unclear = unclear OR $3 = 'create',
+		    migration_asked_at = CASE WHEN $3 = 'migrate' THEN $4 ELSE migration_asked_at END,
 		    replacing = replacing OR $3 = 'replace', rebooted_at = CASE WHEN $3 = 'reboot' THEN $4 ELSE rebooted_at END
-		WHERE id = $1 AND lease_token = $2 AND version = $5 AND lease_until > $4`, w.ID, w.LeaseToken, string(act), now, w.Version)
+		WHERE id = $1 AND lease_token = $2 AND version = $5 AND lease_until > $4
+		  AND ($3 <> 'migrate' OR (
+			SELECT count(*)
+			FROM workspaces m
+			WHERE m.region = $6 AND m.migration_asked_at IS NOT NULL) < $7)`, w.ID, w.LeaseToken, string(act), now, w.Version, w.Region, maxMigrations)
 	return tag.RowsAffected() == 1, err
 }
 
@@ -502,10 +596,10 @@ func (r *Reconciler) mark(ctx context.Context, w *WorkSpace, act action) (bool, 
 func (r *Reconciler) create(ctx context.Context, w *WorkSpace) error {
 	providerID, err := r.Fleet.Provider.Create(ctx, CreateSpec{
 		Intent: w.ID, Region: w.Region, DirectoryID: w.DirectoryID, DirectoryUser: w.DirectoryUser, ComputeType: w.BundleType,
-		OperatingSystem: w.OperatingSystem, RunningMode: w.RunningMode, AutoStopMinutes: w.spec().AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
+		OperatingSystem: w.OperatingSystem, BundleID: deref(w.BundleID), RunningMode: w.RunningMode, AutoStopMinutes: w.spec().AutoStopMinutes, Attempt: w.Attempts + 1, Tags: w.Tags,
 	})
 	if err != nil {
-		return r.refused(ctx, w, create, err)
+		return r.refused(ctx, w, create, r.withoutBundle(ctx, w, err))
 	}
 	if err := r.Fleet.release(ctx, r.Log, w); err != nil {
 		r.Slog.WarnContext(ctx, "a hold that has ended could not be removed", "region", w.Region, "error", err)
@@ -523,7 +617,7 @@ func (r *Reconciler) perform(ctx context.Context, region string, act action, row
 	for i, w := range rows {
 		ids[i] = *w.ProviderID
 	}
-	failed := map[string]error{}
+	failed, targets := map[string]error{}, map[string]string{}
 	one := func(do func(w ask) error) {
 		for _, w := range rows {
 			failed[*w.ProviderID] = do(w)
@@ -549,17 +643,26 @@ func (r *Reconciler) perform(ctx context.Context, region string, act action, row
 			_, err := p.Capture(ctx, region, *w.ProviderID, w.imageName(r.Clock()), "captured from the WorkSpace "+w.Name)
 			return err
 		})
+	case migrate:
+		one(func(w ask) (err error) {
+			targets[*w.ProviderID], err = r.askMigrate(ctx, w)
+			return err
+		})
 	case retag:
 		one(func(w ask) error { return p.Tag(ctx, region, *w.ProviderID, w.ID, w.Tags) })
 	case rest, note, confirm, create:
 	}
 	for _, w := range rows {
+		w.target = targets[*w.ProviderID]
 		r.told(ctx, w.WorkSpace, r.answered(ctx, w, act, failed[*w.ProviderID]))
 	}
 }
 
 // answered says what follows from the provider's answer.
 func (r *Reconciler) answered(ctx context.Context, w ask, act action, err error) error {
+	if errors.Is(err, errMigrated) {
+		return r.alreadyMigrated(ctx, w.WorkSpace, w.bundle)
+	}
 	if err != nil {
 		return r.refused(ctx, w.WorkSpace, act, err)
 	}
@@ -577,6 +680,8 @@ func (r *Reconciler) answered(ctx context.Context, w ask, act action, err error)
 		return seen("RESTORING")
 	case image:
 		return seen("SUSPENDED")
+	case migrate:
+		return r.migrationBegun(ctx, w.WorkSpace, w.target)
 	case modify:
 		if w.property != (Property{AutoStopMinutes: w.property.AutoStopMinutes}) {
 			return r.begun(ctx, w.WorkSpace)
@@ -724,8 +829,9 @@ func (r *Reconciler) refused(ctx context.Context, w *WorkSpace, act action, caus
 	// Nothing came of it, so there is nothing to wait for before it is asked again.
 	if _, err := r.Log.Pool().Exec(ctx, `
 		UPDATE workspaces
-		SET asked_at = NULL, asked = CASE WHEN asked = 'create' THEN '' ELSE asked END, unclear = $4
-		WHERE id = $1 AND lease_token = $2 AND asked = $3`, w.ID, w.LeaseToken, string(act), unclear); err != nil {
+		SET asked_at = CASE WHEN asked = $3 THEN NULL ELSE asked_at END, asked = CASE WHEN asked = 'create' THEN '' ELSE asked END, unclear = $4,
+		    migration_asked_at = CASE WHEN $3 = 'migrate' THEN NULL ELSE migration_asked_at END
+		WHERE id = $1 AND lease_token = $2 AND (asked = $3 OR $3 = 'migrate')`, w.ID, w.LeaseToken, string(act), unclear); err != nil {
 		return errors.Join(cause, err)
 	}
 	return r.later(ctx, w, cause)
@@ -746,6 +852,9 @@ func (r *Reconciler) declined(ctx context.Context, w *WorkSpace, act action, pe 
 		was := *is
 		d.to = is.State
 		d.dropped = d.dropped && is.Asked == string(act) // or something else has been asked for meanwhile
+		if act == migrate {
+			is.MigrationAskedAt = nil // it has not begun
+		}
 		d.apply(is, look{}, tx.Now)
 		if err := r.resold(ctx, tx, &was, is); err != nil {
 			return err
@@ -768,7 +877,7 @@ func (w *WorkSpace) declined(act action, pe *ProviderError) (decision, bool) {
 	case act == image && pe.Class == Exists: // it was made today
 		d.dropped = true
 	case pe.Class != Rejected:
-	case act.once():
+	case act.once(), act == migrate:
 		d.dropped = true
 	case act == modify && w.Change != "" && w.ChangeBegunAt == nil:
 		d.undone = true

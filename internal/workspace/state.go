@@ -26,6 +26,9 @@ type State string
 //	               budget                                                                │
 //	               terminate, lifetime, stale: from any of these ──► TERMINATING ──► TERMINATED
 //
+//	migrate: AVAILABLE, STOPPED or ERROR ──► SUSPENDED, and a second one is made ──┬─► AVAILABLE: the second, with its own id
+//	                                                                              └─► as before: it came to nothing
+//
 // PENDING and FAILED are also ours alone: asked for and not seen yet; ended without ever having run. A change of bundle or
 // volumes happens beside the state: Amazon tells of it elsewhere (Change, ChangeBegunAt).
 //
@@ -95,7 +98,8 @@ const (
 	OpRebuild   Operation = "rebuild"
 	OpRestore   Operation = "restore"
 	OpImage     Operation = "image"
-	OpChange    Operation = "change" // bundle, running mode, volumes
+	OpChange    Operation = "change"  // bundle, running mode, volumes
+	OpMigrate   Operation = "migrate" // to another bundle, by way of a new WorkSpace
 	OpExtend    Operation = "extend"
 	OpUpdate    Operation = "update" // what is Forge's own: name, tags, rules about time
 	OpTerminate Operation = "terminate"
@@ -105,15 +109,15 @@ const (
 // and stop are wishes that are kept through any transition; terminate is accepted always, and waits while SUSPENDED.
 var operations = map[State][]Operation{
 	Pending:     {OpStart, OpStop, OpUpdate, OpTerminate},
-	Available:   {OpStart, OpStop, OpReboot, OpRebuild, OpRestore, OpImage, OpChange, OpExtend, OpUpdate, OpTerminate},
+	Available:   {OpStart, OpStop, OpReboot, OpRebuild, OpRestore, OpImage, OpChange, OpMigrate, OpExtend, OpUpdate, OpTerminate},
 	Starting:    {OpStart, OpStop, OpExtend, OpUpdate, OpTerminate},
 	Stopping:    {OpStart, OpStop, OpUpdate, OpTerminate},
-	Stopped:     {OpStart, OpStop, OpRebuild, OpRestore, OpChange, OpUpdate, OpTerminate},
+	Stopped:     {OpStart, OpStop, OpRebuild, OpRestore, OpChange, OpMigrate, OpUpdate, OpTerminate},
 	Rebooting:   {OpStart, OpStop, OpReboot, OpExtend, OpUpdate, OpTerminate},
 	Rebuilding:  {OpStart, OpStop, OpRebuild, OpUpdate, OpTerminate},
 	Restoring:   {OpStart, OpStop, OpRestore, OpUpdate, OpTerminate},
 	Updating:    {OpStart, OpStop, OpUpdate, OpTerminate},
-	Impaired:    {OpStart, OpStop, OpReboot, OpRebuild, OpRestore, OpUpdate, OpTerminate},
+	Impaired:    {OpStart, OpStop, OpReboot, OpRebuild, OpRestore, OpMigrate, OpUpdate, OpTerminate},
 	Maintenance: {OpStart, OpStop, OpUpdate, OpTerminate},
 	Suspended:   {OpStart, OpImage, OpUpdate, OpTerminate},
 	Conflict:    {OpStart, OpStop, OpUpdate, OpTerminate},
@@ -132,7 +136,11 @@ func (w *WorkSpace) Allowed() []Operation {
 		switch op {
 		case OpStop, OpExtend:
 			return w.RunningMode == price.AlwaysOn
-		case OpStart, OpReboot, OpRebuild, OpRestore, OpImage, OpChange, OpUpdate, OpTerminate:
+		case OpMigrate:
+			return w.MigrationAskedAt != nil || w.State == Impaired && w.ObservedState != "ERROR"
+		case OpReboot, OpRebuild, OpRestore, OpImage, OpChange:
+			return w.MigrationAskedAt != nil
+		case OpStart, OpUpdate, OpTerminate:
 		}
 		return false
 	})
@@ -157,6 +165,8 @@ func (w *WorkSpace) allow(op Operation) error {
 		next = "launch a new one"
 	case w.Desired == WantTerminated:
 		said, next = "the WorkSpace is being terminated", "launch a new one once it is gone"
+	case w.MigrationAskedAt != nil:
+		said, next = "the WorkSpace is being migrated", "wait until that is done, which takes up to an hour"
 	case w.State == Stopped:
 		next = "start it first"
 	case w.State == Impaired:

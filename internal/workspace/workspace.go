@@ -10,6 +10,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/cost"
 	"github.com/robco-forge/forge/internal/fault"
@@ -72,6 +73,8 @@ type WorkSpace struct {
 	DirectoryUser          string
 	RootGiB                *int // nil: not seen yet
 	UserGiB                *int
+	BundleID               *string    // the custom bundle that it is made of; nil: Amazon's public one
+	ImageSince             *time.Time // since when it waits, or waited, for its image
 	AutoStopTimeoutMinutes *int
 	MaxLifetimeDays        *int
 	KeepAlive              bool // it is not ended for being unused
@@ -107,6 +110,12 @@ type WorkSpace struct {
 	ReducedAt     *time.Time
 	GrownAt       *time.Time
 
+	// A migration that is wanted, and from MigrationAskedAt on one that Amazon may be at: until it is known what came of it
+	// there may be two WorkSpaces of one, the source with ProviderID and the target.
+	Migration        *Migration
+	MigrationAskedAt *time.Time
+	TargetID         *string // the target's id, once it is known
+
 	// What is known of its user's connection, and what the rules about time go by.
 	Connection          string
 	ConnectionCheckedAt *time.Time
@@ -133,9 +142,10 @@ type WorkSpace struct {
 
 const columns = `
 	id, name, user_id, team_id, project_id, cost_centre, blueprint_version_id, service_type, bundle_type, operating_system, license,
-	running_mode, region, directory_id, directory_user, root_gib, user_gib, auto_stop_timeout_minutes, max_lifetime_days, keep_alive, schedule,
+	running_mode, region, directory_id, directory_user, root_gib, user_gib, bundle_id, image_since, auto_stop_timeout_minutes, max_lifetime_days, keep_alive, schedule,
 	tags, parameters, desired, wish_reason, state, state_reason, error_code, error_message, provider_id, observed_state, observed_at, asked, asked_at, attempts, missed, replaced, replacing, flag,
 	unclear, retag, rebooted_at, change, change_to, change_asked_at, change_begun_at, enlarged_at, reduced_at, grown_at,
+	migration, migration_asked_at, target_id,
 	connection, connection_checked_at, last_connected_at, extended_until, extended_minutes, stopped_at, stale_at, scheduled_through, notices, rule_due_at,
 	version, next_due_at, lease_token, created_at, updated_at, state_since, first_asked_at, accepted_at, available_at, terminated_at`
 
@@ -169,6 +179,8 @@ type Fleet struct {
 	Provider Provider
 	Budgets  *budget.Book
 	Meter    *cost.Meter
+	// Images makes the bundles of versions that have an image of their own; nil: there are none.
+	Images *blueprint.Images
 	// Directories by preference; place says which is chosen.
 	Directories []Directory
 	// Due is called after a commit that made something due now.
@@ -278,10 +290,13 @@ func save(ctx context.Context, tx *audit.Tx, w *WorkSpace, before State, kind, r
 	w.next(reason, tx.Now)
 	if _, err := tx.Exec(ctx, `
 		UPDATE workspaces
-		SET name = @name, user_id = @user_id, team_id = @team_id, project_id = @project_id, cost_centre = @cost_centre,
+		SET blueprint_version_id = @blueprint_version_id, operating_system = @operating_system, license = @license,
+		    migration = @migration, migration_asked_at = @migration_asked_at, target_id = @target_id,
+		    name = @name, user_id = @user_id, team_id = @team_id, project_id = @project_id, cost_centre = @cost_centre,
 		    bundle_type = @bundle_type, running_mode = @running_mode, root_gib = @root_gib, user_gib = @user_gib,
+		    bundle_id = @bundle_id, image_since = @image_since,
 		    auto_stop_timeout_minutes = @auto_stop_timeout_minutes, max_lifetime_days = @max_lifetime_days, keep_alive = @keep_alive,
-		    schedule = @schedule, tags = @tags, desired = @desired, wish_reason = @wish_reason, state = @state, state_reason = @state_reason,
+		    schedule = @schedule, tags = @tags, parameters = @parameters, desired = @desired, wish_reason = @wish_reason, state = @state, state_reason = @state_reason,
 		    error_code = @error_code, error_message = @error_message, provider_id = @provider_id, observed_state = @observed_state,
 		    observed_at = @observed_at, asked = @asked, asked_at = @asked_at, attempts = @attempts, missed = @missed, replaced = @replaced,
 		    replacing = @replacing, flag = @flag, unclear = @unclear, retag = @retag, rebooted_at = @rebooted_at,
@@ -303,6 +318,9 @@ func (w *WorkSpace) next(reason string, now time.Time) {
 	w.Version++
 	w.UpdatedAt = now
 	w.StateReason = reason
+	if w.Asked != string(migrate) && w.MigrationAskedAt == nil {
+		w.Migration = nil // something else has taken its place
+	}
 	if w.State.Ended() && w.TerminatedAt == nil {
 		w.TerminatedAt, w.NextDueAt = &now, nil
 	}
@@ -316,10 +334,13 @@ func (w *WorkSpace) named() pgx.NamedArgs {
 		notices = map[string]Notice{}
 	}
 	return pgx.NamedArgs{
+		"blueprint_version_id": w.BlueprintVersionID, "operating_system": w.OperatingSystem, "license": w.License,
+		"migration": w.Migration, "migration_asked_at": w.MigrationAskedAt, "target_id": w.TargetID,
 		"id": w.ID, "name": w.Name, "user_id": w.UserID, "team_id": w.TeamID, "project_id": w.ProjectID, "cost_centre": w.CostCentre,
 		"bundle_type": w.BundleType, "running_mode": w.RunningMode, "root_gib": w.RootGiB, "user_gib": w.UserGiB,
+		"bundle_id": w.BundleID, "image_since": w.ImageSince,
 		"auto_stop_timeout_minutes": w.AutoStopTimeoutMinutes, "max_lifetime_days": w.MaxLifetimeDays, "keep_alive": w.KeepAlive,
-		"schedule": w.Schedule, "tags": w.Tags, "desired": w.Desired, "wish_reason": w.WishReason, "state": w.State, "state_reason": w.StateReason,
+		"schedule": w.Schedule, "tags": w.Tags, "parameters": w.Parameters, "desired": w.Desired, "wish_reason": w.WishReason, "state": w.State, "state_reason": w.StateReason,
 		"error_code": w.ErrorCode, "error_message": w.ErrorMessage, "provider_id": w.ProviderID, "observed_state": w.ObservedState,
 		"observed_at": w.ObservedAt, "asked": w.Asked, "asked_at": w.AskedAt, "attempts": w.Attempts, "missed": w.Missed, "replaced": w.Replaced,
 		"replacing": w.Replacing, "flag": w.Flag, "unclear": w.Unclear, "retag": w.Retag, "rebooted_at": w.RebootedAt,

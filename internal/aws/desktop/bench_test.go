@@ -190,7 +190,7 @@ func spec(user string) workspace.CreateSpec {
 func shown(providerID, user, state string) workspace.Observation {
 	return workspace.Observation{
 		ProviderID: providerID, State: state, DirectoryID: directory, User: user, RunningMode: "AUTO_STOP", AutoStop: 120,
-		ComputeType: "STANDARD", RootGiB: 80, UserGiB: 50, Protocol: "WSP",
+		ComputeType: "STANDARD", BundleID: "wsb-v26vg2847", RootGiB: 80, UserGiB: 50, Protocol: "WSP",
 	}
 }
 

@@ -2,6 +2,7 @@ package desktop
 
 import (
 	"context"
+	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/workspaces"
@@ -31,6 +32,39 @@ func (p *Provider) Restore(ctx context.Context, region, id string) error {
 		_, err := c.RestoreWorkspace(ctx, &workspaces.RestoreWorkspaceInput{WorkspaceId: aws.String(id)})
 		return err
 	})
+}
+
+// Migrate asks for a WorkSpace of another bundle to take the place of one, and returns its id. Amazon has no token by which the
+// request could be known again: an answer that is lost is Ambiguous. What is migrated already, and what is more than Amazon
+// migrates at once, is NotNow; one that is too young, of another kind of system, or of that bundle already is Rejected; a bundle
+// that Amazon does not know is Rejected, too, so that only the WorkSpace itself can be Gone.
+func (p *Provider) Migrate(ctx context.Context, region, id, bundleID string) (string, error) {
+	var target string
+	err := p.call(ctx, p.region(region), "MigrateWorkspace", func(c *workspaces.Client) error {
+		out, err := c.MigrateWorkspace(ctx, &workspaces.MigrateWorkspaceInput{SourceWorkspaceId: aws.String(id), BundleId: aws.String(bundleID)})
+		if err != nil {
+			return err
+		}
+		if target = aws.ToString(out.TargetWorkspaceId); target == "" {
+			return refused(workspace.Ambiguous, codeUnclear, "Amazon's answer does not name the WorkSpace that it makes")
+		}
+		return nil
+	})
+	var missing *types.ResourceNotFoundException
+	if is(err, workspace.Gone) && errors.As(err, &missing) && aws.ToString(missing.ResourceId) == bundleID {
+		return "", refused(workspace.Rejected, codeNoBundle, "Amazon has no bundle "+bundleID+" in "+region)
+	}
+	return target, err
+}
+
+// PublicBundle is the id of Amazon's own bundle for a compute type and an operating system. Its failures are those of a question,
+// after which nothing has happened.
+func (p *Provider) PublicBundle(ctx context.Context, region, compute, system string) (string, error) {
+	bundleID, _, err := p.bundle(ctx, p.region(region), compute, system)
+	if is(err, workspace.Ambiguous) {
+		err = &workspace.ProviderError{Class: workspace.NotNow, Code: codeUnclear, Message: "Amazon's bundles cannot be read", Err: err}
+	}
+	return bundleID, err
 }
 
 // Modify changes one property: Amazon takes no two in a request. The running mode changes at once, and all else in an hour or

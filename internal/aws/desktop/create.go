@@ -14,17 +14,20 @@ import (
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
-// Create asks for one WorkSpace on Amazon's bundle for the compute type and operating system, with the protocol WSP and
-// no other, and returns its id. Amazon has no token that would make the request harmless to repeat; what does is that
+// Create asks for one WorkSpace on the bundle that is named, or on Amazon's for the compute type and operating system, with the
+// protocol WSP and no other, and returns its id. Amazon has no token that would make the request harmless to repeat; what does is that
 // a user has one WorkSpace in a directory, and that answers Exists.
 func (p *Provider) Create(ctx context.Context, spec workspace.CreateSpec) (string, error) {
 	r := p.region(spec.Region)
-	bundleID, age, err := p.bundle(ctx, r, spec.ComputeType, spec.OperatingSystem)
-	if err != nil {
-		return "", err
+	bundleID, age := spec.BundleID, time.Duration(0)
+	if bundleID == "" {
+		var err error
+		if bundleID, age, err = p.bundle(ctx, r, spec.ComputeType, spec.OperatingSystem); err != nil {
+			return "", err
+		}
 	}
 	var providerID string
-	err = p.call(ctx, r, "CreateWorkspaces", func(c *workspaces.Client) error {
+	err := p.call(ctx, r, "CreateWorkspaces", func(c *workspaces.Client) error {
 		out, err := c.CreateWorkspaces(ctx, &workspaces.CreateWorkspacesInput{Workspaces: []types.WorkspaceRequest{p.request(spec, bundleID)}})
 		if err != nil {
 			return err

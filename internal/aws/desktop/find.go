@@ -120,6 +120,7 @@ func observation(w *types.Workspace) workspace.Observation {
 		ErrorMessage: aws.ToString(w.ErrorMessage),
 		DirectoryID:  aws.ToString(w.DirectoryId),
 		User:         aws.ToString(w.UserName),
+		BundleID:     aws.ToString(w.BundleId),
 	}
 	o.Changing, o.ChangeFailed = changing(w.ModificationStates)
 	has := w.WorkspaceProperties

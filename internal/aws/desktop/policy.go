@@ -9,15 +9,21 @@ import (
 // What Forge calls, by what it is for. A test holds it against the calls in this package.
 var (
 	serverCalls = []string{
-		"CreateTags", // also to tag what CreateWorkspaces and CreateWorkspaceImage make; Amazon asks for it by itself
+		"CopyWorkspaceImage",
+		"CreateTags", // also to tag what is created and copied; Amazon asks for it by itself
+		"CreateWorkspaceBundle",
 		"CreateWorkspaceImage",
 		"CreateWorkspaces",
 		"DeleteTags",
+		"DeleteWorkspaceBundle",
+		"DeleteWorkspaceImage",
 		"DescribeTags",
 		"DescribeWorkspaceBundles",
+		"DescribeWorkspaceImages",
 		"DescribeWorkspaceSnapshots",
 		"DescribeWorkspaces",
 		"DescribeWorkspacesConnectionStatus",
+		"MigrateWorkspace",
 		"ModifyWorkspaceProperties",
 		"RebootWorkspaces",
 		"RebuildWorkspaces",

@@ -59,7 +59,7 @@ func TestASweepShowsEverythingInADirectory(t *testing.T) {
 	err = b.Sweep(t.Context(), abroad, elsewhere, func(page []workspace.Observation) error {
 		want := workspace.Observation{
 			ProviderID: page[0].ProviderID, State: "AVAILABLE", DirectoryID: elsewhere, User: page[0].User, RunningMode: "ALWAYS_ON",
-			ComputeType: "STANDARD", RootGiB: 80, UserGiB: 50, Protocol: "WSP",
+			ComputeType: "STANDARD", BundleID: page[0].BundleID, RootGiB: 80, UserGiB: 50, Protocol: "WSP",
 		}
 		if d := cmp.Diff(want, page[0]); d != "" {
 			t.Error(d)

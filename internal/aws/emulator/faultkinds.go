@@ -40,6 +40,7 @@ var (
 	batches   = []string{"CreateWorkspaces", "StartWorkspaces", "StopWorkspaces", "RebootWorkspaces", "RebuildWorkspaces", "TerminateWorkspaces"}
 	creates   = []string{"CreateWorkspaces"}
 	describes = []string{"DescribeWorkspaces"}
+	imagings  = []string{"CreateWorkspaceImage", "CopyWorkspaceImage", "CreateUpdatedWorkspaceImage"}
 	statuses  = []string{"DescribeWorkspacesConnectionStatus"}
 )
 
@@ -79,6 +80,7 @@ var faultKinds = map[string]faultKind{
 	"tags_lag":             {about: "a new WorkSpace's tags are not described for delay_ms", stage: changing, ops: creates, uses: []string{"*delay_ms"}},
 	"autostop_fails":       {about: "a new AutoStop WorkSpace is never stopped by its own timer", stage: changing, ops: creates},
 	"modify_update_failed": {about: "a modification ends in UPDATE_FAILED and changes nothing", stage: changing, ops: []string{"ModifyWorkspaceProperties"}},
+	"image_fails":          {about: "an image ends in ERROR with the code and the message", stage: changing, ops: imagings, uses: []string{"code", "message"}},
 	"migrate_silent_fail":  {about: "a migration is accepted and comes to nothing", stage: changing, ops: []string{"MigrateWorkspace"}},
 }
 

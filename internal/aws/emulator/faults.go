@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -353,6 +354,15 @@ func (fs *faults) quotaOver(c *call, live int) bool {
 		c.struck = append(c.struck, f.mention())
 	}
 	return f != nil
+}
+
+// spoil lets a fault make an image that is begun end in ERROR. Conditions on a WorkSpace are about the one that is captured.
+func (fs *faults) spoil(c *call, i *image) {
+	f := fs.take(func(f *fault) bool { return f.Kind == "image_fails" && f.matches(c) })
+	if f != nil {
+		c.struck = append(c.struck, f.mention())
+		i.fail(cmp.Or(f.Code, "UnknownError"), f.Message)
+	}
 }
 
 // subjectsShown bounds those kept of one request; a batch has 25 items at most.

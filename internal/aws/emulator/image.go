@@ -154,6 +154,7 @@ func createImage(e *Emulator, c *call, in createImageInput) (any, error) {
 		return nil, invalidState("An image cannot be created from a WorkSpace that is being modified.")
 	}
 	i.System, i.Protocol = w.System, w.Protocol
+	e.faults.spoil(c, i)
 	w.Speed = e.speed
 	w.enter(stateSuspended, c.at)
 	w.Next, w.NextAt = stateAvailable, i.Done
@@ -219,6 +220,7 @@ func (e *Emulator) derive(c *call, source *image, name, description string, tags
 		return nil, err
 	}
 	i.System, i.Protocol = source.System, source.Protocol
+	e.faults.spoil(c, i)
 	if err := e.commit(i); err != nil {
 		return nil, err
 	}

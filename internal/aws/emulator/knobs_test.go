@@ -52,6 +52,7 @@ var knobs = map[string]func(*testing.T, *bench){
 	"autostop_fails":            forgetsToStop,
 	"modify_update_failed":      failsModification,
 	"migrate_silent_fail":       failsMigration,
+	"image_fails":               failsImage,
 	"quota":                     limits,
 }
 

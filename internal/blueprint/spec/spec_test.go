@@ -68,6 +68,16 @@ func parsed(t *testing.T, text string) spec.Document {
 	return d
 }
 
+func TestTheExampleOfTheDocumentationIsRight(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/examples/services.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := parsed(t, string(text)); d.Blueprint != "backend/services" || len(d.Definition.Parameters) != 2 {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestADocumentIsReadWrittenAndReadToTheSame(t *testing.T) {
 	d := parsed(t, whole)
 	text, err := spec.Format(d)

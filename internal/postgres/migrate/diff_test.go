@@ -145,7 +145,7 @@ func TestPlainChangesAreWrittenUpAndDown(t *testing.T) {
 		"an index of partitions":    {"CREATE INDEX audit_logs_xid_idx ON audit_logs (xid);", "CREATE INDEX audit_logs_xid_idx ON audit_logs (xid);\nCREATE INDEX audit_logs_code_idx ON audit_logs (code);"},
 		"another order of an index": {"CREATE INDEX users_team_idx ON users (team_id, id);", "CREATE INDEX users_team_idx ON users (team_id, id DESC);"},
 		"an index less":             {"CREATE INDEX users_team_idx ON users (team_id, id);", ""},
-		"a column that may be NULL": {"  description text NOT NULL DEFAULT '',\n  active_version", "  description text DEFAULT 'none',\n  active_version"},
+		"a column that may be NULL": {"  description text NOT NULL DEFAULT '',\n", "  description text DEFAULT 'none',\n"},
 		"a wider type":              {"  active_version integer NOT NULL,", "  active_version bigint NOT NULL,"},
 		"a column less":             {"  error_message text NOT NULL DEFAULT '',\n", ""},
 		"a table with its rights": {
