@@ -42,6 +42,8 @@ const (
 	TokenManage    Action = "token.manage"
 	BlueprintRead  Action = "blueprint.read"
 	CostRead       Action = "cost.read"
+	PriceRead      Action = "price.read"
+	PriceImport    Action = "price.import"
 	BudgetRead     Action = "budget.read"
 	BudgetSet      Action = "budget.set"
 	AuditRead      Action = "audit.read"
@@ -80,6 +82,8 @@ var table = map[Action]map[actor.Role]Reach{
 	TokenManage:         {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Own, actor.Finance: Own, actor.Auditor: Own, actor.Admin: Any},
 	BlueprintRead:       {actor.Engineer: Team, actor.Contractor: Team, actor.TeamLead: Team, actor.Admin: Any},
 	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	PriceRead:           {actor.Engineer: Any, actor.Contractor: Any, actor.TeamLead: Any, actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
+	PriceImport:         {actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},

@@ -1,9 +1,12 @@
 package pricelist
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/pricing"
@@ -33,10 +36,27 @@ type API struct{ client *pricing.Client }
 func NewAPI(cfg aws.Config, endpoint string) *API {
 	return &API{pricing.NewFromConfig(cfg, func(o *pricing.Options) {
 		o.Region = home
+		o.HTTPClient = ownBody{o.HTTPClient}
 		if endpoint != "" {
 			o.BaseEndpoint = aws.String(endpoint)
 		}
 	})}
+}
+
+// ownBody sends a copy of each request's body. The SDK closes the body that it gave as soon as the answer begins, and where
+// the transport is not done with it by then it breaks the connection, and a long answer with it.
+type ownBody struct{ pricing.HTTPClient }
+
+// Do sends the request.
+func (c ownBody) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // Fetch reads the prices of a region. It is price.ErrList if what comes is not a price list, ErrUnavailable if nothing does.
