@@ -4,7 +4,7 @@ import "time"
 
 // PriceBook is what WorkSpaces cost from an instant on. A book is never changed; another one follows it.
 type PriceBook struct {
-	ID            int64     `json:"id,omitempty" doc:"Absent in a dry run"`
+	ID            int64     `json:"id" doc:"0 in a dry run"`
 	Source        string    `json:"source"`
 	HourRule      string    `json:"hour_rule" enum:"session_ceil,clock_hour,second" doc:"What is billed as an hour: each session rounded up; the UTC clock hours that it touches; to the second"`
 	EffectiveFrom time.Time `json:"effective_from"`

@@ -1332,8 +1332,8 @@ type PriceBook struct {
 	// HourRule What is billed as an hour: each session rounded up; the UTC clock hours that it touches; to the second
 	HourRule PriceBookHourRule `json:"hour_rule"`
 
-	// Id Absent in a dry run
-	Id         *int64    `json:"id,omitempty"`
+	// Id 0 in a dry run
+	Id         int64     `json:"id"`
 	ImportedAt time.Time `json:"imported_at"`
 
 	// InForce Whether it prices what begins now
