@@ -14,7 +14,8 @@ import (
 
 // readJSON reads a JSON offer file: products, and then the terms at which they are sold.
 func readJSON(r io.Reader, region string) (price.Offer, error) {
-	in, c := &stream{json.NewDecoder(r)}, newCatalogue()
+	bounds, c := &jsonBounds{r: r}, newCatalogue()
+	in := &stream{json.NewDecoder(bounds), bounds}
 	err := in.object(func(name string) error {
 		switch name {
 		case "offerCode":
@@ -125,7 +126,10 @@ func (t term) charge(p *product) error {
 }
 
 // stream reads JSON a value at a time.
-type stream struct{ *json.Decoder }
+type stream struct {
+	*json.Decoder
+	bounds *jsonBounds
+}
 
 // object calls member for each member of an object, which reads the member's value.
 func (s *stream) object(member func(name string) error) error {
@@ -149,8 +153,12 @@ func (s *stream) object(member func(name string) error) error {
 	return err
 }
 
-// value reads the next value.
-func (s *stream) value(to any) error { return s.Decode(to) }
+// value reads the next value, which is not a large one.
+func (s *stream) value(to any) error {
+	s.bounds.left, s.bounds.counts = maxValue, true
+	defer func() { s.bounds.counts = false }()
+	return s.Decode(to)
+}
 
 // skip passes over the next value.
 func (s *stream) skip() error {

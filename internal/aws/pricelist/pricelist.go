@@ -15,8 +15,8 @@ import (
 const service = "AmazonWorkSpaces"
 
 // Read reads a price list: an offer file, as JSON or as CSV, or a CSV of Forge's own. With a region it takes the prices of
-// that region only. What is no price list is price.ErrList. It keeps as much in memory as there are products and the
-// longest text has, not as there is of the file; the caller bounds the file.
+// that region only. What is no price list is price.ErrList. It keeps as much in memory as there are products, not as there
+// is of the file; how long that may be is the caller's to say.
 func Read(r io.Reader, region string) (price.Offer, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	if mark, err := in.Peek(3); err == nil && bytes.Equal(mark, []byte("\xef\xbb\xbf")) {
@@ -34,9 +34,9 @@ func Read(r io.Reader, region string) (price.Offer, error) {
 	case strings.HasPrefix(text, "{"):
 		return readJSON(in, region)
 	case strings.HasPrefix(text, `"FormatVersion"`), strings.HasPrefix(text, "FormatVersion"):
-		return readCSV(in, region)
+		return readCSV(&csvBounds{r: in}, region)
 	case strings.HasPrefix(text, price.CSVHeader()):
-		return readOwn(in, region)
+		return readOwn(&csvBounds{r: in}, region)
 	}
 	return price.Offer{}, price.ErrList
 }

@@ -181,11 +181,18 @@ func TestWhatIsNoPriceListIsRefusedWithTheReason(t *testing.T) {
 		"an endless attribute":    {`{"offerCode":"AmazonWorkSpaces","products":{"A":{"sku":"A","attributes":{"bundle":"` + strings.Repeat("x", 1000) + `"}}}}`, "more than 512"},
 		"no date":                 {`{"offerCode":"AmazonWorkSpaces","publicationDate":"yesterday"}`, "publication"},
 		"no version":              {`{"offerCode":"AmazonWorkSpaces","version":"\u0000"}`, "version"},
+		"blanks without end":      {"{" + strings.Repeat(" ", 100_000), "more than 65536 bytes"},
+		"a text without end":      {`{"offerCode":"` + strings.Repeat(`\"`, 100_000), "more than 65536 bytes"},
+		"a number without end":    {`{"x":` + strings.Repeat("1", 100_000), "more than 65536 bytes"},
+		"a tower":                 {`{"x":` + strings.Repeat("[", 100), "nested more than 64 times"},
+		"a product without end":   {`{"products":{"A":{"attributes":{` + strings.Repeat(`"a":"b",`, 300_000), "a product of more than"},
+		"a line without end":      {sheet + strings.Repeat(",", 100_000), "a line of more than"},
+		"a quotation over lines":  {sheet + "\"A\nB\"\n", "within a quotation"},
 		"not JSON":                {`{"offerCode": AmazonWorkSpaces}`, "no JSON"},
 		"CSV cut off":             {sheet[:strings.Index(sheet, "\"Version\"")], "ends too early"},
 		"CSV without columns":     {strings.Replace(sheet, `"TermType"`, `"Sort"`, 1), "no column termtype"},
 		"CSV with a short row":    {sheet + "\"A\",\"B\"\n", "has 2 columns, not 25"},
-		"CSV with a stray quote":  {sheet + "A\"B,\"C\n", "line 58"},
+		"CSV with a stray quote":  {sheet + "A\"B\"\n", "line 58"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := pricelist.Read(strings.NewReader(c.text), "")
