@@ -348,21 +348,21 @@ func (s *Server) importAWSPrices(ctx context.Context, in *struct {
 
 // importOffer makes a book of an offer, or says what would come of that; asked is what the key is for.
 func (s *Server) importOffer(ctx context.Context, key Once, asked any, dry, acceptUnpriced bool, in cost.Import) (*Answer[api.PriceImport], error) {
-	do := func(tx *audit.Tx) (api.PriceImport, string, error) {
+	do := func(tx *audit.Tx) (api.PriceImport, error) {
 		made, err := cost.ImportOffer(ctx, tx, in)
 		if err != nil {
-			return api.PriceImport{}, "", err
+			return api.PriceImport{}, err
 		}
 		moves, err := workspace.Reprice(ctx, tx, made.Before, made.Book, tx.Now)
 		if err != nil {
-			return api.PriceImport{}, "", err
+			return api.PriceImport{}, err
 		}
 		refusal := moves.Refuse()
 		if acceptUnpriced {
 			refusal = nil
 		}
 		if refusal != nil && !dry {
-			return api.PriceImport{}, "", refusal
+			return api.PriceImport{}, refusal
 		}
 		out, err := importView(ctx, tx, in, made, moves)
 		if out.DryRun = dry; dry {
@@ -371,17 +371,21 @@ func (s *Server) importOffer(ctx context.Context, key Once, asked any, dry, acce
 		if refusal != nil {
 			out.WouldBeRefused = fault.From(refusal).Message
 		}
-		return out, "", err
+		return out, err
 	}
 	if dry {
 		out := &Answer[api.PriceImport]{}
 		err := s.audit.Rehearse(ctx, func(tx *audit.Tx) (err error) {
-			out.Body, _, err = do(tx)
+			out.Body, err = do(tx)
 			return err
 		})
 		return out, err
 	}
-	return once(ctx, s, key, audit.Intent{Action: string(policy.PriceImport), ResourceType: "price_book"}, asked, all, do)
+	intent := audit.Intent{Action: string(policy.PriceImport), ResourceType: "price_book"}
+	return once(ctx, s, key, intent, asked, all, func(tx *audit.Tx) (api.PriceImport, string, error) {
+		out, err := do(tx)
+		return out, "", err
+	})
 }
 
 func importView(ctx context.Context, tx *audit.Tx, in cost.Import, made cost.Imported, moves workspace.PriceMoves) (api.PriceImport, error) {

@@ -155,8 +155,10 @@ func TestTheAPIsAnswersThatAreNoPricesAreErrors(t *testing.T) {
 		"nothing":         {says(200, `{"PriceList":[]}`), price.ErrList},
 		"another service": {says(200, `{"PriceList":["{\"serviceCode\":\"AmazonEC2\",\"product\":{\"sku\":\"A\"}}"]}`), price.ErrList},
 		"no JSON inside":  {says(200, `{"PriceList":["7"]}`), price.ErrList},
-		"too large": {says(200, `{"PriceList":["{\"serviceCode\":\"AmazonWorkSpaces\",\"x\":\"`+strings.Repeat("x", 70_000)+`\"}"]}`),
-			price.ErrList},
+		"too large": {
+			says(200, `{"PriceList":["{\"serviceCode\":\"AmazonWorkSpaces\",\"x\":\"`+strings.Repeat("x", 70_000)+`\"}"]}`),
+			price.ErrList,
+		},
 		"terms that are none": {says(200, `{"PriceList":["{\"serviceCode\":\"AmazonWorkSpaces\",\"product\":{\"sku\":\"A\"},\"terms\":{\"OnDemand\":{\"x\":7}}}"]}`), price.ErrList},
 		"twice": {says(200, `{"PriceList":["{\"serviceCode\":\"AmazonWorkSpaces\",\"product\":{\"sku\":\"A\",\"productFamily\":\"f\"}}",`+
 			`"{\"serviceCode\":\"AmazonWorkSpaces\",\"product\":{\"sku\":\"A\",\"productFamily\":\"f\"}}"]}`), price.ErrList},
