@@ -341,6 +341,17 @@ func TestUploadsOfPriceListsAreBoundedAndChecked(t *testing.T) {
 			}
 		})
 	}
+	refusals, err := o.client("auditor").ListAuditEntriesWithResponse(t.Context(), &client.ListAuditEntriesParams{Action: ptr("price.import")})
+	if err != nil || refusals.JSON200 == nil {
+		t.Fatalf("refusals on record: %v %s", err, refusals.Body)
+	}
+	codes := map[string]int{}
+	for _, e := range refusals.JSON200.Items {
+		codes[*e.Code]++
+	}
+	if codes["PRICE_LIST_INVALID"] < 2 || codes["FORBIDDEN"] != 1 || codes["EFFECTIVE_FROM_INVALID"] != 1 || codes["BODY_TOO_LARGE"] != 1 {
+		t.Errorf("on record are %v", codes)
+	}
 	for _, path := range []string{
 		"/prices/books/7", "/prices/books/latest", "/prices/diff?from=7", "/prices/break-even?days_left=31", "/prices/books?cursor=nonsense", "/prices/books/current?cursor=cHJpY2VzLTEKOTk5",
 		"/prices/break-even?at=2026-11-10T00:00:00Z&days_left=3",

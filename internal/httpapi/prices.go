@@ -270,6 +270,8 @@ func breakEvenView(e price.BreakEven) api.BreakEven {
 	return v
 }
 
+var importIntent = audit.Intent{Action: string(policy.PriceImport), ResourceType: "price_book"}
+
 // Upload is a body that is read as it comes.
 type Upload struct{ body io.Reader }
 
@@ -294,10 +296,10 @@ func (s *Server) importPrices(ctx context.Context, in *struct {
 },
 ) (*Answer[api.PriceImport], error) {
 	if policy.ReachOf(actor.From(ctx), policy.PriceImport) != policy.Any {
-		return nil, s.refused(ctx, policy.PriceImport)
+		return nil, s.audit.NoteRefusal(ctx, importIntent, policy.Require(actor.From(ctx), policy.PriceImport, "", ""))
 	}
 	if in.Region != "" && !price.IsRegion(in.Region) {
-		return nil, price.ErrList.Sayf("%q is not a region", in.Region).Suggestf("give one like us-east-1")
+		return nil, s.audit.NoteRefusal(ctx, importIntent, price.ErrList.Sayf("%q is not a region", in.Region).Suggestf("give one like us-east-1"))
 	}
 	digest := sha256.New()
 	body := io.TeeReader(in.body, digest)
@@ -306,7 +308,7 @@ func (s *Server) importPrices(ctx context.Context, in *struct {
 		_, err = io.Copy(io.Discard, body) // to the end, for the digest
 	}
 	if err != nil {
-		return nil, uploadErr(err)
+		return nil, s.audit.NoteRefusal(ctx, importIntent, uploadErr(err))
 	}
 	i := cost.Import{
 		Offer: offer, Source: in.Source, Digest: hex.EncodeToString(digest.Sum(nil)), Rule: price.HourRule(in.HourRule), From: in.EffectiveFrom, Alone: in.Alone,
@@ -333,11 +335,11 @@ func (s *Server) importAWSPrices(ctx context.Context, in *struct {
 },
 ) (*Answer[api.PriceImport], error) {
 	if policy.ReachOf(actor.From(ctx), policy.PriceImport) != policy.Any {
-		return nil, s.refused(ctx, policy.PriceImport)
+		return nil, s.audit.NoteRefusal(ctx, importIntent, policy.Require(actor.From(ctx), policy.PriceImport, "", ""))
 	}
 	offer, err := s.cfg.FetchPrices(ctx, in.Body.Region)
 	if err != nil {
-		return nil, err
+		return nil, s.audit.NoteRefusal(ctx, importIntent, err)
 	}
 	i := cost.Import{Offer: offer, Source: in.Body.Source, Rule: price.HourRule(in.Body.HourRule), Alone: in.Body.Alone}
 	if in.Body.EffectiveFrom != nil {
@@ -381,8 +383,7 @@ func (s *Server) importOffer(ctx context.Context, key Once, asked any, dry, acce
 		})
 		return out, err
 	}
-	intent := audit.Intent{Action: string(policy.PriceImport), ResourceType: "price_book"}
-	return once(ctx, s, key, intent, asked, all, func(tx *audit.Tx) (api.PriceImport, string, error) {
+	return once(ctx, s, key, importIntent, asked, all, func(tx *audit.Tx) (api.PriceImport, string, error) {
 		out, err := do(tx)
 		return out, "", err
 	})
