@@ -276,9 +276,13 @@ func TestTheMemoryIsThatOfTheProductsNotOfTheFile(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, name := range []string{"offer.json", "offer.csv"} {
-		f.Add(file(f, name), "us-east-1")
-	}
+	// Small ones: the fuzzer spends its time on making large ones smaller.
+	f.Add([]byte(`{"offerCode":"AmazonWorkSpaces","version":"1","publicationDate":"2026-06-18T00:00:00Z","products":{"A":{"sku":"A","productFamily":"Enterprise Applications",`+
+		`"attributes":{"regionCode":"us-east-1","bundle":"Value","operatingSystem":"Windows","license":"Included","runningMode":"AlwaysOn","storage":"Root:80 GB,User:10 GB",`+
+		`"resourceType":"Hardware","usagetype":"AW-HW-1"}}},"terms":{"OnDemand":{"A":{"A.B":{"priceDimensions":{"A.B.C":{"unit":"Month","beginRange":"0","endRange":"Inf","pricePerUnit":{"USD":"25.0000000000"}}}}}}}}`), "us-east-1")
+	f.Add([]byte("\"FormatVersion\",\"v1.0\"\nDisclaimer,\nPublication Date,2026-06-18T00:00:00Z\nVersion,1\nOfferCode,AmazonWorkSpaces\n"+
+		"SKU,OfferTermCode,TermType,StartingRange,EndingRange,Unit,PricePerUnit,Currency,Product Family,Bundle,License,operatingSystem,Running Mode,Storage,Resource Type,usageType,Region Code\n"+
+		"A,B,OnDemand,0,Inf,hour,0.22,USD,Enterprise Applications,Value,Included,Windows,AutoStop,\"Root:80 GB,User:10 GB\",Hardware,AW-HW-1-AutoStop-Usage,us-east-1\n"), "")
 	f.Add([]byte(price.CSVHeader()+"\nus-east-1,STANDARD,WINDOWS,INCLUDED,auto_stop_hour,hour,0.3,SKU\n"), "")
 	f.Add([]byte(`{"offerCode":"AmazonWorkSpaces","terms":{"OnDemand":{"A":{"A.B":{"priceDimensions":{"C":{"unit":"Month","pricePerUnit":{"USD":"1"}}}}}}},"products":{}}`), "")
 	f.Fuzz(func(t *testing.T, raw []byte, region string) {
