@@ -133,6 +133,7 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
 	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
 	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
+	f.StringVar(&s.cfg.PricingEndpoint, "aws-pricing-endpoint", "", "another address of the Price List API; --aws-endpoint's, or Amazon's, when left out")
 	f.Float64Var(&s.cfg.AWSRate, "aws-rate", desktop.AmazonRate, "calls a second to Amazon in each region, of all replicas together; Amazon's limit is 2")
 	f.StringVar(&s.cfg.AWSAccount, "aws-account", "default", "name of the AWS account; servers with the same name share --aws-rate")
 	f.IntVar(&s.cfg.AWSSpeed, "aws-speed", 1, "how many times faster than Amazon --aws-endpoint works: an emulator's --speed")

@@ -3,6 +3,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/blueprint"
+	"github.com/robco-forge/forge/internal/aws/pricelist"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"
@@ -47,7 +49,9 @@ type Config struct {
 	Keys        audit.Keys
 	AuditOrigin string
 	AWSEndpoint string
-	AWSRate     float64 // not money: calls a second
+	// PricingEndpoint is another address of the Price List API than AWSEndpoint, or Amazon's.
+	PricingEndpoint string
+	AWSRate         float64 // not money: calls a second
 	// AWSAccount names the account whose limits AWSRate is: replicas that give the same name share them.
 	AWSAccount string
 	// AWSSpeed is how many times faster than Amazon the endpoint works: an emulator's speed. 0 is 1.
@@ -208,6 +212,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 	f.API = httpapi.New(httpapi.Config{
 		Log: log, Fleet: f.Fleet, Budgets: f.Budgets, Logger: cfg.Logger, Version: cfg.Version, TrustedProxies: cfg.TrustedProxies,
 		TokenRate: cfg.TokenRate, AddressRate: cfg.AddressRate, Metrics: httpapi.NewMetrics(reg), Ready: f.ready,
+		ReadPrices: pricelist.Read, FetchPrices: pricelist.NewAPI(aws, cmp.Or(cfg.PricingEndpoint, cfg.AWSEndpoint)).Fetch,
 	})
 	err = pool.QueryRow(ctx, `SELECT NOT has_table_privilege('audit_logs', 'DELETE')`).Scan(&f.split)
 	return f, err

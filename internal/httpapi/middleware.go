@@ -56,7 +56,7 @@ func (s *Server) wrap(mux *http.ServeMux) http.Handler {
 				"ms", strconv.FormatInt(time.Since(began).Milliseconds(), 10))
 		}()
 		if r.Body != nil {
-			r.Body = http.MaxBytesReader(rec, r.Body, maxBody+1)
+			r.Body = http.MaxBytesReader(rec, r.Body, maxBodyOf(r)+1)
 		}
 		_, matched := mux.Handler(r)
 		if matched == "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/price"
 	"github.com/robco-forge/forge/internal/workspace"
 
 	"github.com/robco-forge/forge/api"
@@ -39,6 +41,9 @@ type Config struct {
 	// times that. Zero: 50 and 20.
 	TokenRate, AddressRate float64
 	Metrics                *Metrics
+	// ReadPrices reads a price list that was uploaded, FetchPrices asks Amazon for a region's.
+	ReadPrices  func(r io.Reader, region string) (price.Offer, error)
+	FetchPrices func(ctx context.Context, region string) (price.Offer, error)
 	// Ready answers /readyz.
 	Ready func(context.Context) []Check
 }
@@ -121,16 +126,21 @@ func (s *Server) routes() {
 	s.blueprintImageRoutes()
 	s.moneyRoutes()
 	s.costRoutes()
+	s.priceRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
 }
 
 // route registers an operation so that a cause never leaks: every error leaves as a problem.
-func route[I, O any](s *Server, method, path, id, summary, tag string, status int, fn func(context.Context, *I) (*O, error)) {
-	huma.Register(s.api, huma.Operation{
+func route[I, O any](s *Server, method, path, id, summary, tag string, status int, fn func(context.Context, *I) (*O, error), adjust ...func(*huma.Operation)) {
+	op := huma.Operation{
 		OperationID: id, Method: method, Path: "/api/v1" + path, Summary: summary, Tags: []string{tag}, DefaultStatus: status, MaxBodyBytes: maxBody,
 		Errors: []int{400, 401, 403, 404, 409, 422, 429, 500, 503},
-	}, func(ctx context.Context, in *I) (*O, error) {
+	}
+	for _, set := range adjust {
+		set(&op)
+	}
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
 		if err != nil {
 			return nil, s.problem(ctx, err)

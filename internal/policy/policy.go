@@ -46,6 +46,8 @@ const (
 	// BlueprintUpgrade is to bring the WorkSpaces of a blueprint to another version.
 	BlueprintUpgrade Action = "blueprint.upgrade"
 	CostRead         Action = "cost.read"
+	PriceRead        Action = "price.read"
+	PriceImport      Action = "price.import"
 	BudgetRead       Action = "budget.read"
 	BudgetSet        Action = "budget.set"
 	AuditRead        Action = "audit.read"
@@ -86,6 +88,8 @@ var table = map[Action]map[actor.Role]Reach{
 	BlueprintWrite:      {actor.TeamLead: Team, actor.Admin: Any},
 	BlueprintUpgrade:    {actor.TeamLead: Team, actor.Admin: Any},
 	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	PriceRead:           {actor.Engineer: Any, actor.Contractor: Any, actor.TeamLead: Any, actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
+	PriceImport:         {actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},

@@ -2,9 +2,7 @@
 package price
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/robco-forge/forge/internal/clock"
@@ -14,7 +12,7 @@ import (
 
 // ErrUnknown is the refusal to guess: nothing runs at a price that nobody knows.
 var ErrUnknown = fault.New(fault.Invalid, "PRICE_UNKNOWN", "the price book has no price for this combination",
-	fault.Suggest("choose a combination with a price, or have an admin import one into the price book"))
+	fault.Suggest("choose a combination with a price, or have finance or an admin import one: `forge prices import`"))
 
 // Item is what a price is for.
 type Item string
@@ -87,9 +85,7 @@ func (b *Book) Lines() []Price {
 	for _, p := range b.prices {
 		lines = append(lines, p)
 	}
-	slices.SortFunc(lines, func(x, y Price) int {
-		return strings.Compare(fmt.Sprint(x.Key), fmt.Sprint(y.Key))
-	})
+	slices.SortFunc(lines, func(x, y Price) int { return x.Key.Compare(y.Key) })
 	return lines
 }
 
