@@ -462,6 +462,72 @@ func (e PolicyName) Valid() bool {
 	}
 }
 
+// Defines values for PriceUnit.
+const (
+	PriceUnitGb      PriceUnit = "gb"
+	PriceUnitGbMonth PriceUnit = "gb_month"
+	PriceUnitHour    PriceUnit = "hour"
+	PriceUnitMonth   PriceUnit = "month"
+)
+
+// Valid indicates whether the value is a known member of the PriceUnit enum.
+func (e PriceUnit) Valid() bool {
+	switch e {
+	case PriceUnitGb:
+		return true
+	case PriceUnitGbMonth:
+		return true
+	case PriceUnitHour:
+		return true
+	case PriceUnitMonth:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PriceBookHourRule.
+const (
+	PriceBookHourRuleClockHour   PriceBookHourRule = "clock_hour"
+	PriceBookHourRuleSecond      PriceBookHourRule = "second"
+	PriceBookHourRuleSessionCeil PriceBookHourRule = "session_ceil"
+)
+
+// Valid indicates whether the value is a known member of the PriceBookHourRule enum.
+func (e PriceBookHourRule) Valid() bool {
+	switch e {
+	case PriceBookHourRuleClockHour:
+		return true
+	case PriceBookHourRuleSecond:
+		return true
+	case PriceBookHourRuleSessionCeil:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PriceFetchHourRule.
+const (
+	PriceFetchHourRuleClockHour   PriceFetchHourRule = "clock_hour"
+	PriceFetchHourRuleSecond      PriceFetchHourRule = "second"
+	PriceFetchHourRuleSessionCeil PriceFetchHourRule = "session_ceil"
+)
+
+// Valid indicates whether the value is a known member of the PriceFetchHourRule enum.
+func (e PriceFetchHourRule) Valid() bool {
+	switch e {
+	case PriceFetchHourRuleClockHour:
+		return true
+	case PriceFetchHourRuleSecond:
+		return true
+	case PriceFetchHourRuleSessionCeil:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProvisioningStepName.
 const (
 	Accept ProvisioningStepName = "accept"
@@ -1025,19 +1091,19 @@ func (e EstimateCostParamsRunningMode) Valid() bool {
 
 // Defines values for SummariseCostsParamsGranularity.
 const (
-	Day   SummariseCostsParamsGranularity = "day"
-	Month SummariseCostsParamsGranularity = "month"
-	Week  SummariseCostsParamsGranularity = "week"
+	SummariseCostsParamsGranularityDay   SummariseCostsParamsGranularity = "day"
+	SummariseCostsParamsGranularityMonth SummariseCostsParamsGranularity = "month"
+	SummariseCostsParamsGranularityWeek  SummariseCostsParamsGranularity = "week"
 )
 
 // Valid indicates whether the value is a known member of the SummariseCostsParamsGranularity enum.
 func (e SummariseCostsParamsGranularity) Valid() bool {
 	switch e {
-	case Day:
+	case SummariseCostsParamsGranularityDay:
 		return true
-	case Month:
+	case SummariseCostsParamsGranularityMonth:
 		return true
-	case Week:
+	case SummariseCostsParamsGranularityWeek:
 		return true
 	default:
 		return false
@@ -1143,6 +1209,27 @@ func (e ResumePolicyParamsName) Valid() bool {
 	case ResumePolicyParamsNameStops:
 		return true
 	case ResumePolicyParamsNameTerminations:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ImportPricesParamsHourRule.
+const (
+	ImportPricesParamsHourRuleClockHour   ImportPricesParamsHourRule = "clock_hour"
+	ImportPricesParamsHourRuleSecond      ImportPricesParamsHourRule = "second"
+	ImportPricesParamsHourRuleSessionCeil ImportPricesParamsHourRule = "session_ceil"
+)
+
+// Valid indicates whether the value is a known member of the ImportPricesParamsHourRule enum.
+func (e ImportPricesParamsHourRule) Valid() bool {
+	switch e {
+	case ImportPricesParamsHourRuleClockHour:
+		return true
+	case ImportPricesParamsHourRuleSecond:
+		return true
+	case ImportPricesParamsHourRuleSessionCeil:
 		return true
 	default:
 		return false
@@ -1517,6 +1604,37 @@ type BlueprintVersionCreate struct {
 type BlueprintVersionList struct {
 	Items      []BlueprintVersion `json:"items"`
 	NextCursor *string            `json:"next_cursor,omitempty"`
+}
+
+// BreakEven defines model for BreakEven.
+type BreakEven struct {
+	AlwaysOnMonth *Money `json:"always_on_month,omitempty"`
+	AutoStopHour  *Money `json:"auto_stop_hour,omitempty"`
+	AutoStopMonth *Money `json:"auto_stop_month,omitempty"`
+	BundleType    string `json:"bundle_type"`
+	License       string `json:"license"`
+
+	// Missing Prices that are not known, without which there is no break-even
+	Missing []string `json:"missing"`
+
+	// MonthSeconds The running time of a whole month above which ALWAYS_ON is cheaper
+	MonthSeconds    *int64 `json:"month_seconds,omitempty"`
+	OperatingSystem string `json:"operating_system"`
+	Region          string `json:"region"`
+
+	// RestSeconds The running time still to come this month above which it pays to switch to ALWAYS_ON now
+	RestSeconds *int64 `json:"rest_seconds,omitempty"`
+}
+
+// BreakEvenList defines model for BreakEvenList.
+type BreakEvenList struct {
+	At          time.Time   `json:"at"`
+	Book        PriceBook   `json:"book"`
+	DaysInMonth int64       `json:"days_in_month"`
+	Items       []BreakEven `json:"items"`
+
+	// SecondsLeft Of the month
+	SecondsLeft int64 `json:"seconds_left"`
 }
 
 // Budget defines model for Budget.
@@ -1922,6 +2040,24 @@ type Money struct {
 // MoneyCurrency defines model for Money.Currency.
 type MoneyCurrency string
 
+// PassedProduct defines model for PassedProduct.
+type PassedProduct struct {
+	Description string `json:"description"`
+	Sku         string `json:"sku"`
+}
+
+// PassedProducts defines model for PassedProducts.
+type PassedProducts struct {
+	Count int64 `json:"count"`
+
+	// Products The first of them
+	Products []PassedProduct `json:"products"`
+	Reason   string          `json:"reason"`
+
+	// Understood false: nobody knows what it is, and its price is not guessed
+	Understood bool `json:"understood"`
+}
+
 // Policy defines model for Policy.
 type Policy struct {
 	Description string     `json:"description"`
@@ -1961,6 +2097,185 @@ type PolicyPause struct {
 
 	// Until Absent: until it is resumed
 	Until *time.Time `json:"until,omitempty"`
+}
+
+// Price defines model for Price.
+type Price struct {
+	Amount     Money  `json:"amount"`
+	BundleType string `json:"bundle_type"`
+
+	// Item always_on_month and auto_stop_month are monthly fees for the volumes that the bundle includes, root_gb_month and user_gb_month are for each GiB beyond
+	Item            string `json:"item"`
+	License         string `json:"license"`
+	OperatingSystem string `json:"operating_system"`
+	Region          string `json:"region"`
+
+	// Sku Amazon's name of what is sold
+	Sku  *string   `json:"sku,omitempty"`
+	Unit PriceUnit `json:"unit"`
+}
+
+// PriceUnit defines model for Price.Unit.
+type PriceUnit string
+
+// PriceBook defines model for PriceBook.
+type PriceBook struct {
+	EffectiveFrom time.Time `json:"effective_from"`
+
+	// HourRule What is billed as an hour: each session rounded up; the UTC clock hours that it touches; to the second
+	HourRule PriceBookHourRule `json:"hour_rule"`
+
+	// Id 0 in a dry run
+	Id         int64     `json:"id"`
+	ImportedAt time.Time `json:"imported_at"`
+
+	// InForce Whether it prices what begins now
+	InForce bool   `json:"in_force"`
+	Lines   int64  `json:"lines"`
+	Source  string `json:"source"`
+}
+
+// PriceBookHourRule What is billed as an hour: each session rounded up; the UTC clock hours that it touches; to the second
+type PriceBookHourRule string
+
+// PriceBookList defines model for PriceBookList.
+type PriceBookList struct {
+	Items      []PriceBook `json:"items"`
+	NextCursor *string     `json:"next_cursor,omitempty"`
+}
+
+// PriceChange defines model for PriceChange.
+type PriceChange struct {
+	// After Absent: the second book has none
+	After *Money `json:"after,omitempty"`
+
+	// Before Absent: the first book has none
+	Before     *Money `json:"before,omitempty"`
+	BundleType string `json:"bundle_type"`
+
+	// Item always_on_month and auto_stop_month are monthly fees for the volumes that the bundle includes, root_gb_month and user_gb_month are for each GiB beyond
+	Item            string `json:"item"`
+	License         string `json:"license"`
+	OperatingSystem string `json:"operating_system"`
+	Region          string `json:"region"`
+}
+
+// PriceDiff defines model for PriceDiff.
+type PriceDiff struct {
+	From       PriceBook     `json:"from"`
+	Items      []PriceChange `json:"items"`
+	NextCursor *string       `json:"next_cursor,omitempty"`
+	To         PriceBook     `json:"to"`
+}
+
+// PriceFetch defines model for PriceFetch.
+type PriceFetch struct {
+	// AcceptUnpriced Live WorkSpaces may be left without a price
+	AcceptUnpriced *bool `json:"accept_unpriced,omitempty"`
+
+	// Alone Nothing of the book before goes on
+	Alone *bool `json:"alone,omitempty"`
+
+	// EffectiveFrom Absent: now
+	EffectiveFrom *time.Time `json:"effective_from,omitempty"`
+
+	// HourRule Absent: as in the book before
+	HourRule *PriceFetchHourRule `json:"hour_rule,omitempty"`
+
+	// Region Examples: us-east-1
+	Region string `json:"region"`
+
+	// Source What to add to the source
+	Source *string `json:"source,omitempty"`
+}
+
+// PriceFetchHourRule Absent: as in the book before
+type PriceFetchHourRule string
+
+// PriceImport defines model for PriceImport.
+type PriceImport struct {
+	// Before The book that would have been in force otherwise
+	Before *PriceBook `json:"before,omitempty"`
+	Book   PriceBook  `json:"book"`
+
+	// Carried Prices of the book before that the list does not speak of, which go on
+	Carried int64 `json:"carried"`
+
+	// Changed How many prices differ between both books
+	Changed int64 `json:"changed"`
+
+	// Changes The first of them
+	Changes          []PriceChange `json:"changes"`
+	ChangesTruncated bool          `json:"changes_truncated"`
+	DryRun           bool          `json:"dry_run"`
+	Moves            PriceMoves    `json:"moves"`
+
+	// NotUnderstood Products that nobody knows what to make of
+	NotUnderstood int64            `json:"not_understood"`
+	Passed        []PassedProducts `json:"passed"`
+
+	// Prices How many of them are prices of WorkSpaces
+	Prices int64 `json:"prices"`
+
+	// Products How many the list has
+	Products int64 `json:"products"`
+
+	// PublishedAt When Amazon published the list
+	PublishedAt *time.Time `json:"published_at,omitempty"`
+
+	// WouldBeRefused Why an import that is no dry run would be refused
+	WouldBeRefused *string `json:"would_be_refused,omitempty"`
+}
+
+// PriceLines defines model for PriceLines.
+type PriceLines struct {
+	Book       PriceBook `json:"book"`
+	Items      []Price   `json:"items"`
+	NextCursor *string   `json:"next_cursor,omitempty"`
+}
+
+// PriceMove defines model for PriceMove.
+type PriceMove struct {
+	// EstimatedAfter Absent: it has no price
+	EstimatedAfter *Money `json:"estimated_after,omitempty"`
+
+	// EstimatedBefore Absent: it has no price
+	EstimatedBefore *Money `json:"estimated_before,omitempty"`
+	Name            string `json:"name"`
+	TeamId          string `json:"team_id"`
+	UserId          string `json:"user_id"`
+	WorkspaceId     string `json:"workspace_id"`
+}
+
+// PriceMoves defines model for PriceMoves.
+type PriceMoves struct {
+	// Assumption What the estimates are for
+	Assumption     string `json:"assumption"`
+	EstimatedAfter Money  `json:"estimated_after"`
+
+	// EstimatedBefore A month of all that have a price in both books
+	EstimatedBefore Money `json:"estimated_before"`
+
+	// Gained Those that get their first price
+	Gained int64 `json:"gained"`
+
+	// Items The largest moves
+	Items []PriceMove `json:"items"`
+
+	// Lost Those that would be left without a price
+	Lost int64 `json:"lost"`
+
+	// Teams Those that something moves for
+	Teams []TeamMove `json:"teams"`
+
+	// Truncated More WorkSpaces move than are named
+	Truncated bool `json:"truncated"`
+
+	// Unknown Those that have no price in either book
+	Unknown int64 `json:"unknown"`
+
+	// Workspaces All that are live
+	Workspaces int64 `json:"workspaces"`
 }
 
 // Problem defines model for Problem.
@@ -2181,6 +2496,15 @@ type TeamCreate struct {
 type TeamList struct {
 	Items      []Team  `json:"items"`
 	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// TeamMove defines model for TeamMove.
+type TeamMove struct {
+	EstimatedAfter  Money  `json:"estimated_after"`
+	EstimatedBefore Money  `json:"estimated_before"`
+	Name            string `json:"name"`
+	TeamId          string `json:"team_id"`
+	Workspaces      int64  `json:"workspaces"`
 }
 
 // Token defines model for Token.
@@ -2962,6 +3286,97 @@ type PausePolicyParamsName string
 // ResumePolicyParamsName defines parameters for ResumePolicy.
 type ResumePolicyParamsName string
 
+// ListPriceBooksParams defines parameters for ListPriceBooks.
+type ListPriceBooksParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ImportPricesParams defines parameters for ImportPrices.
+type ImportPricesParams struct {
+	// DryRun Answer as if, and change nothing
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// Region Only the prices of this region
+	Region *string `form:"region,omitempty" json:"region,omitempty"`
+
+	// EffectiveFrom Now when left out
+	EffectiveFrom *time.Time `form:"effective_from,omitempty" json:"effective_from,omitempty"`
+
+	// HourRule As in the book before when left out
+	HourRule *ImportPricesParamsHourRule `form:"hour_rule,omitempty" json:"hour_rule,omitempty"`
+
+	// Source What to add to the source
+	Source *string `form:"source,omitempty" json:"source,omitempty"`
+
+	// Alone Nothing of the book before goes on
+	Alone *bool `form:"alone,omitempty" json:"alone,omitempty"`
+
+	// AcceptUnpriced Live WorkSpaces may be left without a price
+	AcceptUnpriced *bool `form:"accept_unpriced,omitempty" json:"accept_unpriced,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ImportPricesParamsHourRule defines parameters for ImportPrices.
+type ImportPricesParamsHourRule string
+
+// ImportAwsPricesParams defines parameters for ImportAwsPrices.
+type ImportAwsPricesParams struct {
+	// DryRun Answer as if, and change nothing
+	DryRun *bool `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// GetPriceBookParams defines parameters for GetPriceBook.
+type GetPriceBookParams struct {
+	Region          *string `form:"region,omitempty" json:"region,omitempty"`
+	BundleType      *string `form:"bundle_type,omitempty" json:"bundle_type,omitempty"`
+	OperatingSystem *string `form:"operating_system,omitempty" json:"operating_system,omitempty"`
+	License         *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// BreakEvenParams defines parameters for BreakEven.
+type BreakEvenParams struct {
+	// Book Its id, or current
+	Book            *string `form:"book,omitempty" json:"book,omitempty"`
+	Region          *string `form:"region,omitempty" json:"region,omitempty"`
+	BundleType      *string `form:"bundle_type,omitempty" json:"bundle_type,omitempty"`
+	OperatingSystem *string `form:"operating_system,omitempty" json:"operating_system,omitempty"`
+	License         *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// DaysLeft As if so many days of this month were left
+	DaysLeft *int64 `form:"days_left,omitempty" json:"days_left,omitempty"`
+
+	// At As of this instant; now when left out
+	At *time.Time `form:"at,omitempty" json:"at,omitempty"`
+}
+
+// DiffPriceBooksParams defines parameters for DiffPriceBooks.
+type DiffPriceBooksParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor          *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit           *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+	Region          *string `form:"region,omitempty" json:"region,omitempty"`
+	BundleType      *string `form:"bundle_type,omitempty" json:"bundle_type,omitempty"`
+	OperatingSystem *string `form:"operating_system,omitempty" json:"operating_system,omitempty"`
+	License         *string `form:"license,omitempty" json:"license,omitempty"`
+
+	// From The id of a book, or current
+	From string `form:"from" json:"from"`
+
+	// To The id of a book, or current
+	To *string `form:"to,omitempty" json:"to,omitempty"`
+}
+
 // ListProjectsParams defines parameters for ListProjects.
 type ListProjectsParams struct {
 	// Cursor Opaque; next_cursor of the page before
@@ -3209,6 +3624,9 @@ type SweepDriftJSONRequestBody = SweepRequest
 
 // PausePolicyJSONRequestBody defines body for PausePolicy for application/json ContentType.
 type PausePolicyJSONRequestBody = PolicyPause
+
+// ImportAwsPricesJSONRequestBody defines body for ImportAwsPrices for application/json ContentType.
+type ImportAwsPricesJSONRequestBody = PriceFetch
 
 // CreateProjectJSONRequestBody defines body for CreateProject for application/json ContentType.
 type CreateProjectJSONRequestBody = ProjectCreate
@@ -3624,6 +4042,47 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
 	ResumePolicy(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListPriceBooks Price books, the newest first
+	//
+	// Corresponds with GET /api/v1/prices/books (the `ListPriceBooks` operationId).
+	ListPriceBooks(ctx context.Context, params *ListPriceBooksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportPricesWithBody Make a price book of a price list
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/prices/books (the `ImportPrices` operationId).
+	ImportPricesWithBody(ctx context.Context, params *ImportPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportAwsPricesWithBody Make a price book of Amazon's present prices
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+	ImportAwsPricesWithBody(ctx context.Context, params *ImportAwsPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportAwsPrices Make a price book of Amazon's present prices
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+	ImportAwsPrices(ctx context.Context, params *ImportAwsPricesParams, body ImportAwsPricesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPriceBook The prices of a book
+	//
+	// Corresponds with GET /api/v1/prices/books/{book} (the `GetPriceBook` operationId).
+	GetPriceBook(ctx context.Context, book string, params *GetPriceBookParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BreakEven From how much use on ALWAYS_ON is cheaper
+	//
+	// Corresponds with GET /api/v1/prices/break-even (the `BreakEven` operationId).
+	BreakEven(ctx context.Context, params *BreakEvenParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DiffPriceBooks What differs between two price books
+	//
+	// Corresponds with GET /api/v1/prices/diff (the `DiffPriceBooks` operationId).
+	DiffPriceBooks(ctx context.Context, params *DiffPriceBooksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListProjects List projects
 	//
@@ -4689,6 +5148,117 @@ func (c *Client) PausePolicy(ctx context.Context, name PausePolicyParamsName, bo
 // Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
 func (c *Client) ResumePolicy(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewResumePolicyRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListPriceBooks Price books, the newest first
+//
+// Corresponds with GET /api/v1/prices/books (the `ListPriceBooks` operationId).
+func (c *Client) ListPriceBooks(ctx context.Context, params *ListPriceBooksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPriceBooksRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportPricesWithBody Make a price book of a price list
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/prices/books (the `ImportPrices` operationId).
+func (c *Client) ImportPricesWithBody(ctx context.Context, params *ImportPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportPricesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportAwsPricesWithBody Make a price book of Amazon's present prices
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+func (c *Client) ImportAwsPricesWithBody(ctx context.Context, params *ImportAwsPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportAwsPricesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportAwsPrices Make a price book of Amazon's present prices
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+func (c *Client) ImportAwsPrices(ctx context.Context, params *ImportAwsPricesParams, body ImportAwsPricesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportAwsPricesRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPriceBook The prices of a book
+//
+// Corresponds with GET /api/v1/prices/books/{book} (the `GetPriceBook` operationId).
+func (c *Client) GetPriceBook(ctx context.Context, book string, params *GetPriceBookParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPriceBookRequest(c.Server, book, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BreakEven From how much use on ALWAYS_ON is cheaper
+//
+// Corresponds with GET /api/v1/prices/break-even (the `BreakEven` operationId).
+func (c *Client) BreakEven(ctx context.Context, params *BreakEvenParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBreakEvenRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DiffPriceBooks What differs between two price books
+//
+// Corresponds with GET /api/v1/prices/diff (the `DiffPriceBooks` operationId).
+func (c *Client) DiffPriceBooks(ctx context.Context, params *DiffPriceBooksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiffPriceBooksRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7965,6 +8535,678 @@ func NewResumePolicyRequest(server string, name ResumePolicyParamsName) (*http.R
 	return req, nil
 }
 
+// NewListPriceBooksRequest constructs an http.Request for the ListPriceBooks method
+func NewListPriceBooksRequest(server string, params *ListPriceBooksParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/prices/books")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewImportPricesRequestWithBody constructs an http.Request for the ImportPrices method, with any body, and a specified content type
+func NewImportPricesRequestWithBody(server string, params *ImportPricesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/prices/books")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.EffectiveFrom != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "effective_from", *params.EffectiveFrom, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.HourRule != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "hour_rule", *params.HourRule, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Alone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "alone", *params.Alone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.AcceptUnpriced != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "accept_unpriced", *params.AcceptUnpriced, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewImportAwsPricesRequest calls the generic ImportAwsPrices builder with application/json body
+func NewImportAwsPricesRequest(server string, params *ImportAwsPricesParams, body ImportAwsPricesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewImportAwsPricesRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewImportAwsPricesRequestWithBody constructs an http.Request for the ImportAwsPrices method, with any body, and a specified content type
+func NewImportAwsPricesRequestWithBody(server string, params *ImportAwsPricesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/prices/books/aws")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetPriceBookRequest constructs an http.Request for the GetPriceBook method
+func NewGetPriceBookRequest(server string, book string, params *GetPriceBookParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "book", book, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/prices/books/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BundleType != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "bundle_type", *params.BundleType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OperatingSystem != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "operating_system", *params.OperatingSystem, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.License != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "license", *params.License, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewBreakEvenRequest constructs an http.Request for the BreakEven method
+func NewBreakEvenRequest(server string, params *BreakEvenParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/prices/break-even")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Book != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "book", *params.Book, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BundleType != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "bundle_type", *params.BundleType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OperatingSystem != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "operating_system", *params.OperatingSystem, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.License != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "license", *params.License, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DaysLeft != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "days_left", *params.DaysLeft, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.At != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "at", *params.At, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDiffPriceBooksRequest constructs an http.Request for the DiffPriceBooks method
+func NewDiffPriceBooksRequest(server string, params *DiffPriceBooksParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/prices/diff")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Region != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "region", *params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.BundleType != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "bundle_type", *params.BundleType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OperatingSystem != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "operating_system", *params.OperatingSystem, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.License != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "license", *params.License, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListProjectsRequest constructs an http.Request for the ListProjects method
 func NewListProjectsRequest(server string, params *ListProjectsParams) (*http.Request, error) {
 	var err error
@@ -10322,6 +11564,55 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/policies/{name}/resume (the `ResumePolicy` operationId).
 	ResumePolicyWithResponse(ctx context.Context, name ResumePolicyParamsName, reqEditors ...RequestEditorFn) (*ResumePolicyResponse, error)
+
+	// ListPriceBooksWithResponse Price books, the newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/prices/books (the `ListPriceBooks` operationId).
+	ListPriceBooksWithResponse(ctx context.Context, params *ListPriceBooksParams, reqEditors ...RequestEditorFn) (*ListPriceBooksResponse, error)
+
+	// ImportPricesWithBodyWithResponse Make a price book of a price list
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/prices/books (the `ImportPrices` operationId).
+	ImportPricesWithBodyWithResponse(ctx context.Context, params *ImportPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportPricesResponse, error)
+
+	// ImportAwsPricesWithBodyWithResponse Make a price book of Amazon's present prices
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+	ImportAwsPricesWithBodyWithResponse(ctx context.Context, params *ImportAwsPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportAwsPricesResponse, error)
+
+	// ImportAwsPricesWithResponse Make a price book of Amazon's present prices
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+	ImportAwsPricesWithResponse(ctx context.Context, params *ImportAwsPricesParams, body ImportAwsPricesJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportAwsPricesResponse, error)
+
+	// GetPriceBookWithResponse The prices of a book
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/prices/books/{book} (the `GetPriceBook` operationId).
+	GetPriceBookWithResponse(ctx context.Context, book string, params *GetPriceBookParams, reqEditors ...RequestEditorFn) (*GetPriceBookResponse, error)
+
+	// BreakEvenWithResponse From how much use on ALWAYS_ON is cheaper
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/prices/break-even (the `BreakEven` operationId).
+	BreakEvenWithResponse(ctx context.Context, params *BreakEvenParams, reqEditors ...RequestEditorFn) (*BreakEvenResponse, error)
+
+	// DiffPriceBooksWithResponse What differs between two price books
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/prices/diff (the `DiffPriceBooks` operationId).
+	DiffPriceBooksWithResponse(ctx context.Context, params *DiffPriceBooksParams, reqEditors ...RequestEditorFn) (*DiffPriceBooksResponse, error)
 
 	// ListProjectsWithResponse List projects
 	//
@@ -14272,6 +15563,646 @@ func (r ResumePolicyResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ResumePolicyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListPriceBooksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PriceBookList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPriceBooksResponse) GetJSON200() *PriceBookList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListPriceBooksResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPriceBooksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPriceBooksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPriceBooksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPriceBooksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ImportPricesResponse201Headers the declared response headers of an HTTP 201 response for ImportPrices
+type ImportPricesResponse201Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type ImportPricesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *PriceImport
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *ImportPricesResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r ImportPricesResponse) GetJSON201() *PriceImport {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ImportPricesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportPricesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportPricesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportPricesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportPricesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ImportAwsPricesResponse201Headers the declared response headers of an HTTP 201 response for ImportAwsPrices
+type ImportAwsPricesResponse201Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type ImportAwsPricesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *PriceImport
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *ImportAwsPricesResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r ImportAwsPricesResponse) GetJSON201() *PriceImport {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ImportAwsPricesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportAwsPricesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportAwsPricesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportAwsPricesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportAwsPricesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetPriceBookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PriceLines
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPriceBookResponse) GetJSON200() *PriceLines {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetPriceBookResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPriceBookResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPriceBookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPriceBookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPriceBookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BreakEvenResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BreakEvenList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r BreakEvenResponse) GetJSON200() *BreakEvenList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r BreakEvenResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r BreakEvenResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BreakEvenResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BreakEvenResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BreakEvenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DiffPriceBooksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PriceDiff
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DiffPriceBooksResponse) GetJSON200() *PriceDiff {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DiffPriceBooksResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DiffPriceBooksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DiffPriceBooksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DiffPriceBooksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DiffPriceBooksResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -18635,6 +20566,97 @@ func (c *ClientWithResponses) ResumePolicyWithResponse(ctx context.Context, name
 	return ParseResumePolicyResponse(rsp)
 }
 
+// ListPriceBooksWithResponse Price books, the newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/prices/books (the `ListPriceBooks` operationId).
+func (c *ClientWithResponses) ListPriceBooksWithResponse(ctx context.Context, params *ListPriceBooksParams, reqEditors ...RequestEditorFn) (*ListPriceBooksResponse, error) {
+	rsp, err := c.ListPriceBooks(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPriceBooksResponse(rsp)
+}
+
+// ImportPricesWithBodyWithResponse Make a price book of a price list
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/prices/books (the `ImportPrices` operationId).
+func (c *ClientWithResponses) ImportPricesWithBodyWithResponse(ctx context.Context, params *ImportPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportPricesResponse, error) {
+	rsp, err := c.ImportPricesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportPricesResponse(rsp)
+}
+
+// ImportAwsPricesWithBodyWithResponse Make a price book of Amazon's present prices
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+func (c *ClientWithResponses) ImportAwsPricesWithBodyWithResponse(ctx context.Context, params *ImportAwsPricesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportAwsPricesResponse, error) {
+	rsp, err := c.ImportAwsPricesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportAwsPricesResponse(rsp)
+}
+
+// ImportAwsPricesWithResponse Make a price book of Amazon's present prices
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/prices/books/aws (the `ImportAwsPrices` operationId).
+func (c *ClientWithResponses) ImportAwsPricesWithResponse(ctx context.Context, params *ImportAwsPricesParams, body ImportAwsPricesJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportAwsPricesResponse, error) {
+	rsp, err := c.ImportAwsPrices(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportAwsPricesResponse(rsp)
+}
+
+// GetPriceBookWithResponse The prices of a book
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/prices/books/{book} (the `GetPriceBook` operationId).
+func (c *ClientWithResponses) GetPriceBookWithResponse(ctx context.Context, book string, params *GetPriceBookParams, reqEditors ...RequestEditorFn) (*GetPriceBookResponse, error) {
+	rsp, err := c.GetPriceBook(ctx, book, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPriceBookResponse(rsp)
+}
+
+// BreakEvenWithResponse From how much use on ALWAYS_ON is cheaper
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/prices/break-even (the `BreakEven` operationId).
+func (c *ClientWithResponses) BreakEvenWithResponse(ctx context.Context, params *BreakEvenParams, reqEditors ...RequestEditorFn) (*BreakEvenResponse, error) {
+	rsp, err := c.BreakEven(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBreakEvenResponse(rsp)
+}
+
+// DiffPriceBooksWithResponse What differs between two price books
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/prices/diff (the `DiffPriceBooks` operationId).
+func (c *ClientWithResponses) DiffPriceBooksWithResponse(ctx context.Context, params *DiffPriceBooksParams, reqEditors ...RequestEditorFn) (*DiffPriceBooksResponse, error) {
+	rsp, err := c.DiffPriceBooks(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiffPriceBooksResponse(rsp)
+}
+
 // ListProjectsWithResponse List projects
 //
 // Returns a wrapper object for the known response body format(s).
@@ -22426,6 +24448,580 @@ func ParseResumePolicyResponse(rsp *http.Response) (*ResumePolicyResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest PolicyList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListPriceBooksResponse parses an HTTP response from a ListPriceBooksWithResponse call
+func ParseListPriceBooksResponse(rsp *http.Response) (*ListPriceBooksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPriceBooksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PriceBookList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportPricesResponse parses an HTTP response from a ImportPricesWithResponse call
+func ParseImportPricesResponse(rsp *http.Response) (*ImportPricesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportPricesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest PriceImport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers ImportPricesResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseImportAwsPricesResponse parses an HTTP response from a ImportAwsPricesWithResponse call
+func ParseImportAwsPricesResponse(rsp *http.Response) (*ImportAwsPricesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportAwsPricesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest PriceImport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers ImportAwsPricesResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetPriceBookResponse parses an HTTP response from a GetPriceBookWithResponse call
+func ParseGetPriceBookResponse(rsp *http.Response) (*GetPriceBookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPriceBookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PriceLines
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBreakEvenResponse parses an HTTP response from a BreakEvenWithResponse call
+func ParseBreakEvenResponse(rsp *http.Response) (*BreakEvenResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BreakEvenResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BreakEvenList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDiffPriceBooksResponse parses an HTTP response from a DiffPriceBooksWithResponse call
+func ParseDiffPriceBooksResponse(rsp *http.Response) (*DiffPriceBooksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DiffPriceBooksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PriceDiff
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -24,8 +24,8 @@ import (
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/aws/desktop"
-	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/aws/pricelist"
+	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"

@@ -71,7 +71,7 @@ An import that would leave a live WorkSpace without a price is refused. Finance 
 		default:
 			return UsageError{Err: fmt.Errorf("--hour-rule is session_ceil, clock_hour or second, not %q", rule)}
 		}
-		at, err := day("--effective-from", from)
+		at, err := day("--effective-from", from, time.UTC)
 		if err != nil {
 			return err
 		}

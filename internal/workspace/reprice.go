@@ -94,7 +94,7 @@ func Reprice(ctx context.Context, q postgres.Querier, before, after *price.Book,
 		for i := range page {
 			ids[i] = page[i].ID
 		}
-		ran, err := cost.RunningSeconds(ctx, q, ids, now.Add(-pattern), now)
+		ran, err := cost.RunningSeconds(ctx, q, ids, now.Add(-planPast), now)
 		if err != nil {
 			return PriceMoves{}, err
 		}
