@@ -31,10 +31,13 @@ func bookOf(prices map[price.Item]money.USD) *price.Book {
 func ranFor(t *testing.T, db *pgtest.DB, o *pgtest.Org, ws id.WorkSpace, ago, hours time.Duration) {
 	t.Helper()
 	db.Exec(t, `
-		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, cost_centre, settled_until)
-		SELECT $1, w.id, 'running', $3, $4, (SELECT min(id) FROM prices WHERE book_id = $5), 300000, 'session_ceil', w.user_id, w.team_id, w.cost_centre, $4
-		FROM workspaces w
-		WHERE w.id = $2`, id.New[id.Usage](), ws, monday.Add(-ago), monday.Add(-ago+hours), o.Book)
+		WITH whose AS (
+			INSERT INTO cost_attributions (digest, workspace_id, user_id, team_id, cost_centre, blueprint_id, blueprint_version_id, bundle_type, region, tags)
+			SELECT sha256(convert_to($1, 'UTF8')), id, user_id, team_id, cost_centre, 'bp_x', 'bpv_x', 'STANDARD', region, '{}' FROM workspaces WHERE id = $2
+			RETURNING *)
+		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, cost_centre, settled_until, attribution_id)
+		SELECT $1, workspace_id, 'running', $3, $4, (SELECT min(id) FROM prices WHERE book_id = $5), 300000, 'session_ceil', user_id, team_id, cost_centre, $4, id
+		FROM whose`, id.New[id.Usage](), ws, monday.Add(-ago), monday.Add(-ago+hours), o.Book)
 }
 
 func usdText(u *money.USD) string {
