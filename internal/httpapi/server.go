@@ -18,6 +18,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/notify"
 	"github.com/robco-forge/forge/internal/workspace"
 
 	"github.com/robco-forge/forge/api"
@@ -31,6 +32,7 @@ type Config struct {
 	Log     *audit.Log
 	Fleet   *workspace.Fleet
 	Budgets *budget.Book
+	Notify  *notify.Sender
 	Logger  *slog.Logger
 	Version string
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
@@ -121,6 +123,7 @@ func (s *Server) routes() {
 	s.moneyRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
+	s.notificationRoutes()
 }
 
 // route registers an operation so that a cause never leaks: every error leaves as a problem.

@@ -77,14 +77,14 @@ func Find(ctx context.Context, q postgres.Querier, delivery string) (Delivery, e
 }
 
 // Replay sends a delivery again, or at once if it waits: under the same key, so that a receiver that has had it can tell.
-func Replay(ctx context.Context, tx *audit.Tx, delivery string, tryFor time.Duration) (Delivery, error) {
+func (s *Sender) Replay(ctx context.Context, tx *audit.Tx, delivery string) (Delivery, error) {
 	if err := policy.Require(tx.Actor, policy.NotificationManage, "", ""); err != nil {
 		return Delivery{}, err
 	}
 	tag, err := tx.Exec(ctx, `
 		UPDATE notification_deliveries
 		SET state = 'WAITING', attempts = 0, due_at = $2, give_up_at = $3, ended_at = NULL
-		WHERE id = $1`, delivery, tx.Now, tx.Now.Add(tryFor))
+		WHERE id = $1`, delivery, tx.Now, tx.Now.Add(s.Channels.giveUpAfter))
 	if err != nil {
 		return Delivery{}, err
 	}

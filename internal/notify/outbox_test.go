@@ -172,7 +172,7 @@ func TestPeopleAreToldByEMailAndTheOrganisationByWebhookAndSlack(t *testing.T) {
 		if got := l.header.Get("Subject"); got != "The budget of the team backend is 80 percent used" {
 			t.Errorf("the subject is %q", got)
 		}
-		if !strings.Contains(l.body, "400.000000 USD") || !strings.Contains(l.body, "What to do") || l.header.Get("From") != `"RobCo Forge" <forge@example.com>` ||
+		if !strings.Contains(l.body, "400.00 USD") || !strings.Contains(l.body, "What to do") || l.header.Get("From") != `"RobCo Forge" <forge@example.com>` ||
 			l.header.Get("Auto-Submitted") != "auto-generated" || !strings.HasPrefix(l.header.Get("Message-ID"), "<msg_") {
 			t.Errorf("the letter is %+v", l)
 		}
@@ -366,7 +366,7 @@ func TestAfterItsTimeAMessageIsDeadOnRecordAndCanBeReplayed(t *testing.T) {
 	}
 	replay := func(who actor.Actor) error {
 		return h.change(t, who, func(ctx context.Context, tx *audit.Tx) error {
-			_, err := notify.Replay(ctx, tx, dead[0].ID, time.Hour)
+			_, err := s.Replay(ctx, tx, dead[0].ID)
 			return err
 		})
 	}
@@ -382,7 +382,7 @@ func TestAfterItsTimeAMessageIsDeadOnRecordAndCanBeReplayed(t *testing.T) {
 		t.Errorf("%+v", posts)
 	}
 	if err := h.change(t, h.org.Actor(0, actor.Admin), func(ctx context.Context, tx *audit.Tx) error {
-		_, err := notify.Replay(ctx, tx, "dlv_nothing", time.Hour)
+		_, err := s.Replay(ctx, tx, "dlv_nothing")
 		return err
 	}); err == nil {
 		t.Error("what is not there was replayed")

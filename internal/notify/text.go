@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -19,9 +20,9 @@ It says: {{.}}{{with $.code}} ({{.}}){{end}}
 {{end}}`
 
 const balance = `
-  limit      {{.limit}} USD
-  spent      {{.settled}} USD
-  reserved   {{.held}} USD
+  limit      {{usd .limit}}
+  spent      {{usd .settled}}
+  reserved   {{usd .held}}
 `
 
 const rule = `{{with .why}}
@@ -54,42 +55,42 @@ What to do: stop or terminate what is not needed (` + "`forge list`, `forge cost
 	},
 	"budget.renewal_refused": {
 		`{{workspace .}} runs on without room in the budget`,
-		`The running time of {{workspace .}} could not be reserved any further: a budget has no room left.
+		`The running time of {{workspace . | lower}} could not be reserved any further: a budget has no room left.
 Under the enforcement block_and_stop it is stopped when the hour that is paid ends.
 
 What to do: save your work and stop it (` + "`forge stop {{.workspace_id}}`" + `), or ask for more with ` + "`forge budgets request`" + `.
 ` + "`forge budgets`" + ` shows which budget it is.`,
 	},
 	"budget.requested": {
-		`{{name .asked_by}} asks for {{budget . | lower}}: {{.amount}} USD`,
-		`{{name .asked_by}} asks that {{budget . | lower}} becomes {{.amount}} USD{{with .until}}, until {{date .}}{{end}}. It is {{.limit}} USD now.
+		`{{name .asked_by}} asks for {{budget . | lower}}: {{usd .amount}}`,
+		`{{name .asked_by}} asks that {{budget . | lower}} becomes {{usd .amount}}{{with .until}}, until {{date .}}{{end}}. It is {{usd .limit}} now.
 
 Reason: {{.reason}}
 
 What to do: ` + "`forge budgets approve {{.request_id}}`" + `, with --amount for another one, or ` + "`forge budgets decline {{.request_id}}`" + `.`,
 	},
 	"budget.request_approved": {
-		`{{budget .}} is {{.amount}} USD now`,
-		`{{name .decided_by}} has approved your request: {{budget . | lower}} is {{.amount}} USD{{with .until}} until {{date .}}; then it is what it was before{{end}}.{{with .asked}}
-You had asked for {{.}} USD.{{end}}{{with .note}}
+		`{{budget .}} is {{usd .amount}} now`,
+		`{{name .decided_by}} has approved your request: {{budget . | lower}} is {{usd .amount}}{{with .until}} until {{date .}}; then it is what it was before{{end}}.{{with .asked}}
+You had asked for {{usd .}}.{{end}}{{with .note}}
 
 They say: {{.}}{{end}}
 
 What to do: nothing. ` + "`forge budgets`" + ` shows it.`,
 	},
 	"budget.request_declined": {
-		`Your request for {{.amount}} USD was declined`,
-		`{{name .decided_by}} has declined your request that {{budget . | lower}} becomes {{.amount}} USD.{{with .note}}
+		`Your request for {{usd .amount}} was declined`,
+		`{{name .decided_by}} has declined your request that {{budget . | lower}} becomes {{usd .amount}}.{{with .note}}
 
 They say: {{.}}{{end}}
 
 What to do: talk to them, or make do with ` + "`forge list` and `forge costs`" + `: what is stopped or terminated makes room.`,
 	},
 	"budget.loan_ended": {
-		`{{budget .}} is {{.limit}} USD again`,
+		`{{budget .}} is {{usd .limit}} again`,
 		`What was lent to {{budget . | lower}} has come to its end, as agreed.
 ` + balance + `{{with .overrun}}
-More is spent or reserved than that, by {{.}} USD. Nothing more is launched or started until that is gone.
+More is spent or reserved than that, by {{usd .}}. Nothing more is launched or started until that is gone.
 {{end}}
 What to do: {{if .overrun}}terminate what is not needed (` + "`forge list`" + `), or ask again with ` + "`forge budgets request`" + `.{{else}}nothing. ` + "`forge budgets`" + ` shows it.{{end}}`,
 	},
@@ -120,13 +121,13 @@ What to do: ` + "`forge budgets`" + ` shows which budget it is; stop what is not
 	},
 	"workspace.budget_stop": {
 		`{{workspace .}} is being stopped: its budget is used up`,
-		`The running time of {{workspace .}} that is paid has ended, and its budget stops what it cannot pay for. Its disks stay.
+		`The running time of {{workspace . | lower}} that is paid has ended, and its budget stops what it cannot pay for. Its disks stay.
 ` + rule + `
 What to do: ` + "`forge budgets`" + ` shows which budget it is; ask for more with ` + "`forge budgets request`" + `, then ` + "`forge start {{.workspace_id}}`" + `.`,
 	},
 	"workspace.changed":            {`{{workspace .}} was changed`, `{{workspace .}} is otherwise than before{{with .reason}} ({{.}}){{end}}:` + "\n{{changes .}}" + yours},
-	"workspace.change_failed":      {`A change of {{workspace .}} was not made`, `Amazon did not make the change that was asked for.` + "\n" + reasons + yours},
-	"workspace.dropped":            {`An operation on {{workspace .}} was not done`, `What was asked for was not done, and is not tried again.` + "\n" + reasons + yours},
+	"workspace.change_failed":      {`A change of {{workspace . | lower}} was not made`, `Amazon did not make the change that was asked for.` + "\n" + reasons + yours},
+	"workspace.dropped":            {`An operation on {{workspace . | lower}} was not done`, `What was asked for was not done, and is not tried again.` + "\n" + reasons + yours},
 	"workspace.migrated":           {`{{workspace .}} was moved to its new bundle`, `{{workspace .}} runs from its new bundle now. The user's disk came with it, the root disk is new.` + "\n" + yours},
 	"workspace.migration_failed":   {`{{workspace .}} could not be moved to its new bundle`, `It is as it was before.` + "\n" + reasons + yours},
 	"workspace.stuck":              {`{{workspace .}} takes too long`, `{{workspace .}} has been {{.state}} for longer than it should.` + "\n" + reasons + yours},
@@ -172,6 +173,9 @@ const KindTest = "notification.test"
 
 // unknown is for kinds that a newer program has written.
 var unknown = words{`{{.kind}}`, "{{all .}}\nWhat to do: `forge audit list` has what happened."}
+
+// gaps are where a text has left something out.
+var gaps = regexp.MustCompile(`\n{3,}`)
 
 // render says a message. What the payload lacks is left out.
 func render(kind string, payload map[string]any, names map[string]string) (subject, body string, err error) {
@@ -222,6 +226,13 @@ func render(kind string, payload map[string]any, names map[string]string) (subje
 				return s
 			}
 		},
+		"usd": func(amount any) string { // to the cent, where there is nothing smaller
+			text := fmt.Sprint(amount)
+			if whole, part, ok := strings.Cut(text, "."); ok && len(part) > 2 {
+				text = whole + "." + part[:2] + strings.TrimRight(part[2:], "0")
+			}
+			return text + " USD"
+		},
 		"date": func(text any) string {
 			t, err := time.Parse(time.RFC3339, fmt.Sprint(text))
 			if err != nil {
@@ -258,5 +269,5 @@ func render(kind string, payload map[string]any, names map[string]string) (subje
 	if body = strings.TrimSpace(fill(w.body)); err != nil {
 		return "", "", err
 	}
-	return subject, body + "\n", nil
+	return subject, gaps.ReplaceAllString(body, "\n\n") + "\n", nil
 }
