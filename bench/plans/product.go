@@ -17,6 +17,7 @@ import (
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/cost"
+	"github.com/robco-forge/forge/internal/notify"
 	"github.com/robco-forge/forge/internal/worker"
 	"github.com/robco-forge/forge/internal/workspace"
 )
@@ -153,18 +154,23 @@ func (b *Bench) change(ctx context.Context, fn func(*audit.Tx) error) error {
 func (b *Bench) housekeeping(ctx context.Context) ([]Statement, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	channels, err := notify.Settings{}.Open()
+	if err != nil {
+		return nil, err
+	}
 	heard, err := b.listen(func(sql string) bool {
 		if strings.Contains(sql, "idempotency_keys") {
 			cancel()
 			return true
 		}
-		return strings.Contains(sql, "workspaces") || strings.Contains(sql, "FROM usage")
+		return strings.Contains(sql, "workspaces") || strings.Contains(sql, "FROM usage") || strings.Contains(sql, "notifications")
 	}, func() error {
 		silent := slog.New(slog.DiscardHandler)
 		worker.New(worker.Config{
 			Reconciler: b.reconciler, Sweeper: b.sweeper, Drift: &workspace.Drift{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: silent},
 			Upgrader: &workspace.Upgrader{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: silent},
 			Images:   &blueprint.Images{Log: b.log, Clock: b.log.Clock(), Slog: silent},
+			Notify:   &notify.Sender{Pool: b.log.Pool(), Log: b.log, Clock: b.log.Clock(), Slog: silent, Channels: channels},
 			Meter:    b.meter, Budgets: b.book, Log: b.log, Slog: silent,
 		}, nil).Run(ctx)
 		return nil

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/httpapi"
+	"github.com/robco-forge/forge/internal/notify"
 )
 
 func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) {
@@ -144,7 +146,21 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.StringSliceVar(&s.proxies, "trusted-proxies", nil, "networks whose X-Forwarded-For is believed, such as 10.0.0.0/8")
 	f.Float64Var(&s.cfg.TokenRate, "token-rate", 50, "requests a second for each token")
 	f.Float64Var(&s.cfg.AddressRate, "address-rate", 20, "requests a second for each address without a valid token")
+	s.notify(f)
 	f.StringVar(&s.logFormat, "log-format", "json", "json or text")
+}
+
+// notify registers the channels over which people are told of things. Most have secrets: the environment keeps them out of
+// the list of processes.
+func (s *serverFlags) notify(f *pflag.FlagSet) {
+	n := &s.cfg.Notify
+	f.StringVar(&n.SMTPURL, "smtp-url", "", "mail server, such as smtp://user:password@host:587 (STARTTLS) or smtps://…:465")
+	f.StringVar(&n.SMTPFrom, "smtp-from", "", "sender of e-mail, such as 'RobCo Forge <forge@example.com>'")
+	f.StringVar(&n.WebhookURL, "webhook-url", "", "address that every message is posted to, signed")
+	f.StringSliceVar(&n.WebhookSecrets, "webhook-secret", nil, "whsec_… that signs them; two while one replaces the other")
+	f.StringVar(&n.SlackURL, "slack-url", "", "incoming webhook of Slack's for every message")
+	f.StringSliceVar(&n.TeamSlackURLs, "slack-team-url", nil, "TEAM=URL: one for the messages to a team")
+	f.DurationVar(&n.GiveUpAfter, "notify-give-up-after", notify.GiveUpAfter, "how long a message is tried")
 }
 
 // resolve checks the configuration and completes it. Everything that is wrong is said with what to do.
@@ -181,6 +197,9 @@ func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
 			continue
 		}
 		s.cfg.TrustedProxies = append(s.cfg.TrustedProxies, prefix)
+	}
+	if _, err := s.cfg.Notify.Open(); err != nil {
+		wrong = append(wrong, err)
 	}
 	if s.cfg.AWSRate <= 0 || s.cfg.TokenRate <= 0 || s.cfg.AddressRate <= 0 {
 		wrong = append(wrong, errors.New("rates must be above zero"))

@@ -32,6 +32,7 @@ import (
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/httpapi"
 	"github.com/robco-forge/forge/internal/id"
+	"github.com/robco-forge/forge/internal/notify"
 	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/postgres/migrate"
 	"github.com/robco-forge/forge/internal/worker"
@@ -59,6 +60,8 @@ type Config struct {
 	Directories []workspace.Directory
 	Workers     bool
 	API         bool
+	// Notify are the channels over which people are told of things.
+	Notify notify.Settings
 	// TrustedProxies may say whom they speak for.
 	TrustedProxies []netip.Prefix
 	TokenRate      float64 // not money: requests a second
@@ -83,6 +86,7 @@ type Forge struct {
 	API      *httpapi.Server
 	workers  *worker.Workers
 	provider *desktop.Provider
+	notify   *notify.Sender
 	reg      *prometheus.Registry
 	split    bool // the application's role is not the owner
 }
@@ -168,8 +172,13 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		Name: "forge_aws_turn_wait_seconds", Help: "How long calls to Amazon waited for their turn within its limits, by who waits.",
 		Buckets: []float64{.01, .1, .25, .5, 1, 2, 4, 8, 16, 32}, // not money: seconds
 	}, []string{"region", "for"})
-	reg.MustRegister(calls, steps, waits, awsCollector{f})
+	reg.MustRegister(calls, steps, waits, awsCollector{f}, notifyCollector{f})
 
+	sender, err := newSender(cfg, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	f.notify = sender
 	f.Budgets = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}
 	meter := &cost.Meter{Budgets: f.Budgets}
 	limiter := &desktop.Shared{
@@ -204,13 +213,13 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		Upgrader: &workspace.Upgrader{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
 		Drift:    &workspace.Drift{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger},
 		Images:   f.Fleet.Images,
-		Meter:    meter, Budgets: f.Budgets, Log: log, Slog: cfg.Logger,
+		Meter:    meter, Budgets: f.Budgets, Notify: sender, Log: log, Slog: cfg.Logger,
 	}, reg)
 	if cfg.Workers {
 		f.Fleet.Due = f.workers.Poke
 	}
 	f.API = httpapi.New(httpapi.Config{
-		Log: log, Fleet: f.Fleet, Budgets: f.Budgets, Logger: cfg.Logger, Version: cfg.Version, TrustedProxies: cfg.TrustedProxies,
+		Log: log, Fleet: f.Fleet, Budgets: f.Budgets, Notify: sender, Logger: cfg.Logger, Version: cfg.Version, TrustedProxies: cfg.TrustedProxies,
 		TokenRate: cfg.TokenRate, AddressRate: cfg.AddressRate, Metrics: httpapi.NewMetrics(reg), Ready: f.ready,
 		ReadPrices: pricelist.Read, FetchPrices: pricelist.NewAPI(aws, cmp.Or(cfg.PricingEndpoint, cfg.AWSEndpoint)).Fetch,
 	})
@@ -269,7 +278,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx), f.pauses(ctx))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx), f.pauses(ctx), f.notifications(ctx))
 	}
 	checks = append(checks, f.circuits())
 	if f.cfg.Workers {

@@ -383,10 +383,10 @@ func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind, column 
 		"settled": b.SettledMicros.String(), "held": b.HeldMicros.String(), "period_start": b.PeriodStart.Format(time.RFC3339),
 	}
 	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.LimitMicros)
-	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":user", Kind: kind, User: p.User, Payload: payload}); err != nil {
+	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":user", Event: key, Kind: kind, User: p.User, Payload: payload}); err != nil {
 		return err
 	}
-	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":team", Kind: kind, Team: p.Team, Payload: payload}); err != nil {
+	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":team", Event: key, Kind: kind, Team: p.Team, Payload: payload}); err != nil {
 		return err
 	}
 	tx.Record(audit.Event{Action: kind, ResourceType: "budget", ResourceID: b.BudgetID, Details: map[string]any{

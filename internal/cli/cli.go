@@ -43,7 +43,7 @@ func (e *env) commands() []*cobra.Command {
 		e.loginCommand(), e.contextCommand(), e.whoamiCommand(),
 		e.launchCommand(), e.listCommand(), e.describeCommand(), e.startCommand(), e.stopCommand(), e.rebootCommand(), e.rebuildCommand(), e.restoreCommand(), e.upgradeCommand(),
 		e.updateCommand(), e.extendCommand(), e.imageCommand(), e.terminateCommand(), e.eventsCommand(), e.adoptCommand(), e.policyCommand(),
-		e.blueprintCommand(), e.costsCommand(), e.budgetsCommand(), e.pricesCommand(), e.auditCommand(), e.driftCommand(), e.tokenCommand(),
+		e.blueprintCommand(), e.costsCommand(), e.budgetsCommand(), e.pricesCommand(), e.auditCommand(), e.driftCommand(), e.notificationsCommand(), e.tokenCommand(),
 	}
 	for _, c := range all {
 		c.GroupID = group

@@ -19,6 +19,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/notify"
 	"github.com/robco-forge/forge/internal/price"
 	"github.com/robco-forge/forge/internal/workspace"
 
@@ -33,6 +34,7 @@ type Config struct {
 	Log     *audit.Log
 	Fleet   *workspace.Fleet
 	Budgets *budget.Book
+	Notify  *notify.Sender
 	Logger  *slog.Logger
 	Version string
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
@@ -129,6 +131,7 @@ func (s *Server) routes() {
 	s.priceRoutes()
 	s.auditRoutes()
 	s.driftRoutes()
+	s.notificationRoutes()
 }
 
 // route registers an operation so that a cause never leaks: every error leaves as a problem.

@@ -2,6 +2,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/robco-forge/forge/internal/audit"
@@ -11,7 +12,9 @@ import (
 
 // Message is for a person, or for the leads of a team. Key names what it tells of, so that it is told once.
 type Message struct {
-	Key     string
+	Key string
+	// Event names what several messages tell of, each to somebody else: who listens to everything gets one of them. Empty: Key.
+	Event   string
 	Kind    string
 	User    id.User
 	Team    id.Team
@@ -26,10 +29,10 @@ func Enqueue(ctx context.Context, tx *audit.Tx, m Message) error {
 		payload = map[string]any{}
 	}
 	_, err := tx.Exec(ctx, `
-		INSERT INTO notifications (id, dedupe_key, kind, user_id, team_id, payload, created_at)
-		VALUES ($1, $2, $3, nullif($4, ''), nullif($5, ''), $6, $7)
+		INSERT INTO notifications (id, dedupe_key, event_key, kind, user_id, team_id, payload, created_at)
+		VALUES ($1, $2, $3, $4, nullif($5, ''), nullif($6, ''), $7, $8)
 		ON CONFLICT (dedupe_key) DO NOTHING`,
-		"msg_"+id.Unique(), m.Key, m.Kind, m.User, m.Team, payload, tx.Now)
+		"msg_"+id.Unique(), m.Key, cmp.Or(m.Event, m.Key), m.Kind, m.User, m.Team, payload, tx.Now)
 	return err
 }
 
@@ -44,7 +47,7 @@ func EnqueueAdmins(ctx context.Context, tx *audit.Tx, m Message) error {
 			continue // the message is theirs already
 		}
 		toAdmin := m
-		toAdmin.Key, toAdmin.User, toAdmin.Team = m.Key+":"+string(a.ID), a.ID, ""
+		toAdmin.Key, toAdmin.Event, toAdmin.User, toAdmin.Team = m.Key+":"+string(a.ID), cmp.Or(m.Event, m.Key), a.ID, ""
 		if err := Enqueue(ctx, tx, toAdmin); err != nil {
 			return err
 		}

@@ -53,6 +53,9 @@ const (
 	AuditRead        Action = "audit.read"
 	DriftRead        Action = "drift.read"
 	DriftSweep       Action = "drift.sweep"
+	NotificationRead Action = "notification.read"
+	// NotificationManage is to send messages again, and a test.
+	NotificationManage Action = "notification.manage"
 )
 
 // Reach is how far a role's right to an action goes.
@@ -95,6 +98,8 @@ var table = map[Action]map[actor.Role]Reach{
 	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},
 	DriftRead:           {actor.Auditor: Any, actor.Admin: Any},
 	DriftSweep:          {actor.Admin: Any},
+	NotificationRead:    {actor.Admin: Any},
+	NotificationManage:  {actor.Admin: Any},
 }
 
 // Actions lists every action of the table.

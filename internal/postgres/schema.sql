@@ -763,16 +763,48 @@ CREATE UNIQUE INDEX budget_entries_version_uq ON budget_entries (budget_id, peri
 CREATE TABLE notifications (
   id text PRIMARY KEY,
   dedupe_key text NOT NULL,
+  event_key text, -- of what several messages tell; none: only this one does
   kind text NOT NULL,
   user_id text,
   team_id text,
   payload jsonb NOT NULL,
   created_at timestamptz NOT NULL,
-  sent_at timestamptz,
+  sent_at timestamptz, -- when its deliveries were written
   CONSTRAINT notifications_someone_ck CHECK (user_id IS NOT NULL OR team_id IS NOT NULL)
 );
 CREATE UNIQUE INDEX notifications_dedupe_uq ON notifications (dedupe_key);
 CREATE INDEX notifications_unsent_idx ON notifications (created_at) WHERE sent_at IS NULL;
+
+-- A message on its way over one channel. The target is the user of an e-mail, the team of a channel of its own, or empty
+-- for the organisation's. To one target they go one after the other, by number.
+CREATE TABLE notification_deliveries (
+  id text PRIMARY KEY,
+  number bigint GENERATED ALWAYS AS IDENTITY,
+  notification_id text NOT NULL,
+  event_key text NOT NULL,
+  channel text NOT NULL,
+  target text NOT NULL,
+  state text NOT NULL DEFAULT 'WAITING',
+  attempts integer NOT NULL DEFAULT 0,
+  due_at timestamptz NOT NULL,
+  give_up_at timestamptz NOT NULL,
+  lease_until timestamptz,
+  lease_token text,
+  last_error text NOT NULL DEFAULT '',
+  created_at timestamptz NOT NULL,
+  ended_at timestamptz,
+  CONSTRAINT notification_deliveries_notification_fk FOREIGN KEY (notification_id) REFERENCES notifications (id),
+  CONSTRAINT notification_deliveries_channel_ck CHECK (channel IN ('email', 'webhook', 'slack')),
+  CONSTRAINT notification_deliveries_state_ck CHECK (state IN ('WAITING', 'SENT', 'DEAD')),
+  CONSTRAINT notification_deliveries_ended_ck CHECK ((state = 'WAITING') = (ended_at IS NULL))
+);
+-- One event is told once over each channel to each target, though several messages tell of it.
+CREATE UNIQUE INDEX notification_deliveries_event_uq ON notification_deliveries (event_key, channel, target);
+CREATE UNIQUE INDEX notification_deliveries_number_uq ON notification_deliveries (number);
+CREATE INDEX notification_deliveries_notification_idx ON notification_deliveries (notification_id);
+CREATE INDEX notification_deliveries_waiting_idx ON notification_deliveries (channel, target, number) WHERE state = 'WAITING';
+CREATE INDEX notification_deliveries_due_idx ON notification_deliveries (due_at, number) WHERE state = 'WAITING';
+CREATE INDEX notification_deliveries_dead_idx ON notification_deliveries (number) WHERE state = 'DEAD';
 
 -- Audit -------------------------------------------------------------------------------------------------------------
 
@@ -1040,7 +1072,7 @@ SELECT audit_partitions_ensure(24);
 CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
-GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, drift_sweeps, drift_findings,
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, notification_deliveries, drift_sweeps, drift_findings,
   organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
 GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,

@@ -16,11 +16,13 @@ import (
 	"github.com/robco-forge/forge/internal/blueprint"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/cost"
+	"github.com/robco-forge/forge/internal/notify"
 	"github.com/robco-forge/forge/internal/workspace"
 )
 
 const (
 	reconcilers   = 4
+	senders       = 2
 	idlePoll      = time.Second
 	settleEvery   = 5 * time.Second
 	driftPoll     = 5 * time.Second
@@ -42,6 +44,7 @@ type Config struct {
 	Images     *blueprint.Images
 	Meter      *cost.Meter
 	Budgets    *budget.Book
+	Notify     *notify.Sender
 	Log        *audit.Log
 	Slog       *slog.Logger
 }
@@ -96,6 +99,9 @@ func (w *Workers) Run(ctx context.Context) {
 	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
 	wg.Go(func() { w.loop(ctx, "upgrades", idlePoll, nil, w.Upgrader.Round) })
 	wg.Go(func() { w.loop(ctx, "images", imagesPoll, nil, w.Images.Round) })
+	for range senders {
+		wg.Go(func() { w.loop(ctx, "notify", idlePoll, nil, w.Notify.Round) })
+	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {

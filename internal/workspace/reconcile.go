@@ -494,7 +494,7 @@ func (r *Reconciler) tellChange(ctx context.Context, tx *audit.Tx, was, w *WorkS
 	if err := notify.Enqueue(ctx, tx, m); err != nil || kind != "changed" || d.reason != "drift" {
 		return err
 	}
-	m.Key, m.User, m.Team = m.Key+":team", "", w.TeamID
+	m.Key, m.Event, m.User, m.Team = m.Key+":team", m.Key, "", w.TeamID
 	return notify.Enqueue(ctx, tx, m)
 }
 

@@ -296,7 +296,7 @@ func (s *Sweeper) notify(ctx context.Context, tx *audit.Tx, w *WorkSpace, d step
 	if err := notify.Enqueue(ctx, tx, m); err != nil || d.policy == PolicySchedule {
 		return err
 	}
-	m.Key, m.User, m.Team = m.Key+":team", "", w.TeamID
+	m.Key, m.Event, m.User, m.Team = m.Key+":team", m.Key, "", w.TeamID
 	return notify.Enqueue(ctx, tx, m)
 }
 
