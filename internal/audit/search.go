@@ -66,6 +66,9 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 			add(is.column+" = ?", is.value)
 		}
 	}
+	if f.ActionType == "" {
+		add("action_type <> ?", HeartbeatAction) // there are many, and they tell only that nothing is missing
+	}
 	if f.Result != "" && f.Result != string(leaf.Success) {
 		add("result <> 'success'") // what the index of refusals and failures asks for
 	}

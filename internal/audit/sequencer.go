@@ -15,19 +15,18 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/postgres"
 )
 
 const (
 	// sequenceBatch bounds what is in memory: a leaf has at most 64 KiB.
 	sequenceBatch = 1024
-	// leaseTime is how long a leader that has gone silent keeps others waiting; a quarter of that after, it renews.
-	leaseTime  = 4 * time.Second
-	leaseRenew = leaseTime / 4
+	// leaseTime is how long a leader that has gone silent keeps others waiting; after a quarter of it, it renews.
+	leaseTime = 4 * time.Second
 	// signEvery is how often a tree that grows is signed.
 	signEvery = time.Second
-	// reconcileEvery is how often the leader looks for entries that no window can find, and how far back.
-	reconcileEvery = 5 * time.Minute
-	reconcileBack  = 25 * time.Hour
+	// reconcileBack is how old the entries are that Reconcile looks at.
+	reconcileBack = 25 * time.Hour
 	// haltTime is how long nothing is done after damage was found. Then it is looked at again: somebody may have mended it.
 	haltTime = time.Minute
 )
@@ -45,14 +44,14 @@ var ErrFork = errors.New("audit: the tree contradicts what was signed before; no
 type Sequencer struct {
 	cfg SequencerConfig
 
-	mu         sync.Mutex // a round at a time
-	conn       *pgxpool.Conn
-	epoch      int64
-	renewed    time.Time
-	signed     time.Time
-	reconciled time.Time
-	keys       writerKeys
-	halted     time.Time // until then nothing is done
+	mu      sync.Mutex // a round at a time
+	conn    *pgxpool.Conn
+	epoch   int64
+	renewed time.Time
+	signed  time.Time
+	keys    writerKeys
+	halted  time.Time // until then nothing is done
+	seen    Observation
 }
 
 // SequencerConfig is what a Sequencer needs.
@@ -69,6 +68,8 @@ type SequencerConfig struct {
 	// Pins is where signed checkpoints are kept outside the database; nil is nowhere.
 	Pins   Pins
 	Logger *slog.Logger
+	// Lease is how long a leader that has gone silent keeps others waiting; 0 is four seconds.
+	Lease time.Duration
 	// Observe hears of what happens; nil is nobody.
 	Observe func(Observation)
 }
@@ -77,9 +78,8 @@ type SequencerConfig struct {
 type Observation struct {
 	// Leading is whether this process leads.
 	Leading bool
-	// Sequenced is how many entries the round put into the tree, Quarantined how many it refused, Orphans how many no
-	// window had found.
-	Sequenced, Quarantined, Orphans int
+	// Sequenced is how many entries the round put into the tree, Quarantined how many it refused.
+	Sequenced, Quarantined int
 	// Size is that of the tree, Signed that of the newest checkpoint.
 	Size, Signed int64
 	// Delays are, for the entries that a checkpoint came to cover, the time since they were written.
@@ -96,6 +96,9 @@ func NewSequencer(c SequencerConfig) (*Sequencer, error) {
 			return nil, fmt.Errorf("audit: the signing key is %q's, and the log is %q", s.Name(), c.Origin)
 		}
 	}
+	if c.Lease == 0 {
+		c.Lease = leaseTime
+	}
 	return &Sequencer{cfg: c, keys: newWriterKeys(c.Keys.Writer)}, nil
 }
 
@@ -107,8 +110,9 @@ func (s *Sequencer) Round(ctx context.Context) (int, error) {
 	if time.Now().Before(s.halted) {
 		return 0, nil
 	}
-	o := Observation{}
+	o := Observation{Size: s.seen.Size, Signed: s.seen.Signed}
 	err := s.round(ctx, &o)
+	s.seen = o
 	if errors.Is(err, ErrFork) || errors.Is(err, errDamaged) {
 		s.halted = time.Now().Add(haltTime)
 	}
@@ -133,12 +137,6 @@ func (s *Sequencer) round(ctx context.Context, o *Observation) error {
 	}
 	if err := s.sequence(ctx, o); err != nil {
 		return err
-	}
-	if time.Since(s.reconciled) >= reconcileEvery {
-		if err := s.reconcile(ctx, o); err != nil {
-			return err
-		}
-		s.reconciled = time.Now()
 	}
 	if time.Since(s.signed) >= signEvery {
 		if err := s.sign(ctx, o); err != nil {
@@ -209,7 +207,7 @@ func (s *Sequencer) lead(ctx context.Context) error {
 			SET epoch = epoch + 1, leader = $1, leader_pid = pg_backend_pid(), lease_until = clock_timestamp() + $2
 			WHERE lease_until < clock_timestamp()
 			RETURNING epoch, origin, cluster, (SELECT system_identifier FROM pg_control_system()) || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())`,
-			s.cfg.Name, leaseTime).Scan(&s.epoch, &origin, &had, &cluster)
+			s.cfg.Name, s.cfg.Lease).Scan(&s.epoch, &origin, &had, &cluster)
 	})
 	var pg *pgconn.PgError
 	switch {
@@ -226,7 +224,7 @@ func (s *Sequencer) lead(ctx context.Context) error {
 	case origin != s.cfg.Origin:
 		return fmt.Errorf("%w: the tree is of the log %q, not %q", ErrFork, origin, s.cfg.Origin)
 	}
-	s.renewed, s.signed, s.reconciled = time.Now(), time.Time{}, time.Time{}
+	s.renewed, s.signed = time.Now(), time.Time{}
 	s.cfg.Logger.InfoContext(ctx, "audit: leading", "epoch", s.epoch)
 	if err := s.checkPins(ctx); err != nil {
 		return err
@@ -263,25 +261,27 @@ func (s *Sequencer) fenced(ctx context.Context, fn func(tx pgx.Tx, tree *treeSta
 	return err
 }
 
-// store writes the tree back, if it is still the one that was read.
+// store writes the tree back, if it is still the one that was read, and then what has become full.
 func (s *Sequencer) store(ctx context.Context, tx pgx.Tx, full *pgx.Batch, was int64, t *treeState) error {
-	var stored int64
-	full.Queue(`
+	tag, err := tx.Exec(ctx, `
 		UPDATE audit_tree
 		SET size = $1, edges = $2, tail_ids = $3, tail_timestamps = $4, snapshot = $5::text::pg_snapshot, pending = $6::text::pg_snapshot,
 		    cursor_xid = $7::text::xid8, cursor_timestamp = $8, cursor_id = $9, recheck_until = $10::text::timestamptz, cluster = $11,
 		    lease_until = clock_timestamp() + $12
 		WHERE epoch = $13 AND size = $14`,
 		t.Size, t.Edges, t.TailIDs, t.TailTimestamps, t.Snapshot, t.Pending, t.CursorXid, t.CursorTimestamp, t.CursorID, t.Recheck, t.Cluster,
-		leaseTime, s.epoch, was).Exec(func(tag pgconn.CommandTag) error { stored = tag.RowsAffected(); return nil })
-	if err := tx.SendBatch(ctx, full).Close(); err != nil {
+		s.cfg.Lease, s.epoch, was)
+	if err != nil {
 		return err
 	}
-	if stored != 1 {
+	if tag.RowsAffected() != 1 {
 		return errNotLeading
 	}
+	if full.Len() > 0 {
+		err = tx.SendBatch(ctx, full).Close()
+	}
 	s.renewed = time.Now()
-	return nil
+	return err
 }
 
 // entryRow is an entry as the database has it: the columns, and the evidence.
@@ -350,7 +350,7 @@ func (s *Sequencer) sequence(ctx context.Context, o *Observation) error {
 			return err
 		}
 		o.Size = t.Size
-		if len(rows) == 0 && t.Pending == nil && time.Since(s.renewed) < leaseRenew {
+		if len(rows) == 0 && t.Pending == nil && time.Since(s.renewed) < s.cfg.Lease/4 {
 			return nil
 		}
 		full := &pgx.Batch{}
@@ -392,72 +392,111 @@ func (s *Sequencer) append(ctx context.Context, full *pgx.Batch, t *treeState, r
 	}
 }
 
-// reconcile looks for recent entries that no window will find, because their xid is not what it was when they were
-// written, and brings them in.
-func (s *Sequencer) reconcile(ctx context.Context, o *Observation) error {
-	return s.orphans(ctx, s.cfg.Clock().Add(-reconcileBack).UTC().Format(time.RFC3339Nano), "", o)
+// Reconcile looks for entries that no window will find, because their xid is not what it was when they were written, and
+// brings them in. It returns how many there were; in a process that does not lead it does nothing.
+func (s *Sequencer) Reconcile(ctx context.Context) (int, error) {
+	s.mu.Lock()
+	leading := s.conn != nil
+	s.mu.Unlock()
+	if !leading {
+		return 0, nil
+	}
+	found, err := findOrphans(ctx, s.cfg.Pool, s.cfg.Clock().Add(-reconcileBack).UTC().Format(time.RFC3339Nano))
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return 0, nil
+	}
+	err = s.adopt(ctx, found)
+	if err != nil {
+		s.drop(ctx)
+	}
+	if errors.Is(err, errNotLeading) {
+		return 0, nil
+	}
+	return len(found), err
 }
 
-// resync is for a database that was restored into another cluster, where the xids that entries have may mean nothing: it
-// looks at all of them.
+// orphan names an entry that no window finds.
+type orphan struct {
+	Timestamp time.Time
+	ID        uuid.UUID
+}
+
+// findOrphans looks from a time on for entries that are not in the tree although its snapshot sees their transaction, or
+// although they have an xid that was not given out yet.
+func findOrphans(ctx context.Context, q postgres.Querier, from string) ([]orphan, error) {
+	return postgres.Many[orphan](ctx, q, `
+		WITH placed AS (
+			SELECT unnest(ids) AS id FROM audit_bundles WHERE tstzrange(first_timestamp, last_timestamp, '[]') && tstzrange($1::text::timestamptz, NULL)
+			UNION ALL SELECT unnest(tail_ids) FROM audit_tree
+			UNION ALL SELECT id FROM audit_quarantine
+		)
+		SELECT e.timestamp, e.id
+		FROM audit_logs e
+		WHERE e.timestamp >= $1::text::timestamptz
+		  AND (pg_visible_in_snapshot(e.xid, (SELECT snapshot FROM audit_tree)) OR e.xid >= (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::xid8))
+		  AND NOT EXISTS (SELECT FROM placed p WHERE p.id = e.id)
+		ORDER BY e.timestamp, e.id
+		LIMIT $2`, from, sequenceBatch)
+}
+
+// adopt brings orphans into the tree.
+func (s *Sequencer) adopt(ctx context.Context, found []orphan) error {
+	ids, timestamps := make([]uuid.UUID, len(found)), make([]time.Time, len(found))
+	for i, f := range found {
+		ids[i], timestamps[i] = f.ID, f.Timestamp
+	}
+	return s.fenced(ctx, func(tx pgx.Tx, t *treeState) error {
+		rows, err := collectEntries(ctx, tx, `
+			SELECT `+entryColumns+`
+			FROM unnest($1::uuid[], $2::timestamptz[]) o (oid, at) JOIN audit_logs e ON e.timestamp = o.at AND e.id = o.oid
+			WHERE NOT `+placed+`
+			ORDER BY e.timestamp, e.id`, ids, timestamps)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		s.cfg.Logger.ErrorContext(ctx, "audit: entries were found that no window had: a restored database, or somebody changed their xid",
+			"entries", len(rows), "first", rows[0].ID)
+		was, full := t.Size, &pgx.Batch{}
+		s.append(ctx, full, t, rows, &Observation{})
+		// Should a window come to find them after all, it looks whether they are in already.
+		err = tx.QueryRow(ctx, `SELECT greatest($1::text::timestamptz, $2)::text`, t.Recheck, rows[len(rows)-1].Timestamp).Scan(&t.Recheck)
+		if err != nil {
+			return err
+		}
+		return s.store(ctx, tx, full, was, t)
+	})
+}
+
+// resync is for a database that was restored into another cluster, where the xids that entries have mean nothing: it
+// looks at all of them, and counts all of this cluster's transactions so far as done. For what is written from then on
+// windows serve; what they find of before is looked at whether it is in already.
 func (s *Sequencer) resync(ctx context.Context, had, cluster string) error {
 	if had != "" {
 		s.cfg.Logger.WarnContext(ctx, "audit: the database is in another cluster than before; looking for entries that the tree lacks", "had", had, "has", cluster)
 	}
-	var o Observation
-	from := "-infinity"
-	if had == "" {
-		from = "infinity" // a new tree: everything is in its first window
-	}
-	return s.orphans(ctx, from, cluster, &o)
-}
-
-// orphans brings entries from that time on into the tree that are in it, or will be, by no window. With cluster, all of
-// this database's transactions so far count as done.
-func (s *Sequencer) orphans(ctx context.Context, from, cluster string, o *Observation) error {
-	for {
-		var n int
-		err := s.fenced(ctx, func(tx pgx.Tx, t *treeState) error {
-			rows, err := collectEntries(ctx, tx, `
-				SELECT `+entryColumns+`
-				FROM audit_logs e
-				WHERE e.timestamp >= $1::text::timestamptz
-				  AND ($2 OR pg_visible_in_snapshot(e.xid, $3::text::pg_snapshot) OR e.xid >= pg_snapshot_xmax(pg_current_snapshot())::text::xid8)
-				  AND NOT `+placed+`
-				ORDER BY e.timestamp, e.id
-				LIMIT $4`, from, cluster != "" && from == "-infinity", t.Snapshot, sequenceBatch)
-			n = len(rows)
-			if err != nil || n == 0 && cluster == "" {
+	err := s.fenced(ctx, func(tx pgx.Tx, t *treeState) error {
+		t.Cluster = cluster
+		if had != "" {
+			// Windows begin anew, with everything, and take what is not in.
+			err := tx.QueryRow(ctx, `SELECT coalesce(max(timestamp), '-infinity')::text FROM audit_logs`).Scan(&t.Recheck)
+			if err != nil {
 				return err
 			}
-			was, full := t.Size, &pgx.Batch{}
-			s.append(ctx, full, t, rows, o)
-			if n > 0 {
-				// Should a window come to find them after all, it looks whether they are in already.
-				err = tx.QueryRow(ctx, `SELECT greatest($1::text::timestamptz, $2)::text`, t.Recheck, rows[n-1].Timestamp).Scan(&t.Recheck)
-				if err != nil {
-					return err
-				}
-			}
-			if cluster != "" && n < sequenceBatch {
-				t.Cluster = cluster
-				if from == "-infinity" {
-					err := tx.QueryRow(ctx, `
-						SELECT pg_current_snapshot()::text, (SELECT coalesce(max(timestamp), '-infinity')::text FROM audit_logs)`).Scan(&t.Snapshot, &t.Recheck)
-					if err != nil {
-						return err
-					}
-					t.Pending, t.CursorXid, t.CursorTimestamp, t.CursorID = nil, nil, nil, nil
-				}
-			}
-			return s.store(ctx, tx, full, was, t)
-		})
-		o.Orphans += n
-		if n > 0 && err == nil {
-			s.cfg.Logger.ErrorContext(ctx, "audit: entries were found that no window had: a restored database, or somebody changed their xid", "entries", n)
+			t.Snapshot, t.Pending, t.CursorXid, t.CursorTimestamp, t.CursorID = "1:1:", nil, nil, nil, nil
 		}
-		if err != nil || n < sequenceBatch {
-			return err
+		return s.store(ctx, tx, &pgx.Batch{}, t.Size, t)
+	})
+	for err == nil && had != "" { // those with an xid that this cluster has not come to yet
+		var found []orphan
+		if found, err = findOrphans(ctx, s.conn, "-infinity"); err != nil || len(found) == 0 {
+			break
 		}
+		err = s.adopt(ctx, found)
 	}
+	return err
 }

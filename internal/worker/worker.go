@@ -22,6 +22,8 @@ const (
 	reconcilers   = 4
 	idlePoll      = time.Second
 	settleEvery   = 5 * time.Second
+	treePoll      = 250 * time.Millisecond
+	orphansEvery  = 5 * time.Minute
 	driftPoll     = 5 * time.Second
 	houseEvery    = 10 * time.Minute
 	settleBatch   = 100
@@ -39,7 +41,9 @@ type Config struct {
 	Meter      *cost.Meter
 	Budgets    *budget.Book
 	Log        *audit.Log
-	Slog       *slog.Logger
+	// Tree brings the audit log's entries into its tree.
+	Tree *audit.Sequencer
+	Slog *slog.Logger
 }
 
 // Workers are the background loops of one process. Any number of processes may run them on one database.
@@ -52,6 +56,7 @@ type Workers struct {
 
 	monthsAhead, overflowRows *prometheus.GaugeVec
 	partitionProblems         prometheus.Gauge
+	tree                      *treeMetrics
 }
 
 // New makes the loops; reg may be nil.
@@ -63,6 +68,7 @@ func New(c Config, reg prometheus.Registerer) *Workers {
 	w.monthsAhead = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "forge_audit_partition_months_ahead", Help: "Months after the present one that the audit log has partitions for, without a gap."}, []string{"table"})
 	w.overflowRows = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "forge_audit_overflow_rows", Help: "Rows in the audit log's overflow partitions, counted up to 10000."}, []string{"table", "partition"})
 	w.partitionProblems = prometheus.NewGauge(prometheus.GaugeOpts{Name: "forge_audit_partition_problems", Help: "What is wrong with the audit log's partitions: forge audit partitions check says it."})
+	w.tree = newTreeMetrics(reg)
 	if reg != nil {
 		reg.MustRegister(w.rounds, w.handled, w.monthsAhead, w.overflowRows, w.partitionProblems)
 	}
@@ -91,6 +97,8 @@ func (w *Workers) Run(ctx context.Context) {
 	}
 	wg.Go(func() { w.loop(ctx, "rules", idlePoll, nil, w.Sweeper.Round) })
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
+	wg.Go(func() { w.loop(ctx, "audit_tree", treePoll, nil, w.Tree.Round) })
+	wg.Go(func() { w.loop(ctx, "audit_orphans", orphansEvery, nil, w.orphans) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {
 		// A sweep takes as long as Amazon lets it. It ends with the process and is begun anew by the next one.
@@ -101,6 +109,7 @@ func (w *Workers) Run(ctx context.Context) {
 		w.loop(ctx, "partitions", houseEvery, nil, func(context.Context) (int, error) { return w.partitions(ctx) })
 	})
 	wg.Wait()
+	w.closeTree(ctx)
 }
 
 // loop calls step again and again: at once while there is work, else when poked or after the pause. A step that has
