@@ -118,6 +118,7 @@ func (s *Server) routes() {
 	s.tokenRoutes()
 	s.moneyRoutes()
 	s.auditRoutes()
+	s.auditLogRoutes()
 	s.driftRoutes()
 }
 
