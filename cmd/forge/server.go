@@ -134,6 +134,7 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.Int32Var(&s.cfg.MaxConns, "max-connections", 20, "most connections to the database")
 	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
 	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
+	f.StringVar(&s.cfg.AuditPins, "audit-pins", "", "directory for signed checkpoints of the audit log, elsewhere than the database; a log that was set back is then noticed")
 	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
 	f.StringVar(&s.cfg.PricingEndpoint, "aws-pricing-endpoint", "", "another address of the Price List API; --aws-endpoint's, or Amazon's, when left out")
 	f.Float64Var(&s.cfg.AWSRate, "aws-rate", desktop.AmazonRate, "calls a second to Amazon in each region, of all replicas together; Amazon's limit is 2")

@@ -49,6 +49,8 @@ type Config struct {
 	Listen      string
 	Keys        audit.Keys
 	AuditOrigin string
+	// AuditPins is a directory for signed checkpoints, on another disk or machine than the database; empty is none.
+	AuditPins   string
 	AWSEndpoint string
 	// PricingEndpoint is another address of the Price List API than AWSEndpoint, or Amazon's.
 	PricingEndpoint string
@@ -202,7 +204,12 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		Budgets: f.Budgets, Meter: meter, Directories: cfg.Directories, Speed: cfg.AWSSpeed, Provider: f.provider,
 	}
 	f.Fleet.Images = &blueprint.Images{Amazon: desktop.Images{Provider: f.provider}, Log: log, Clock: cfg.Clock, Slog: cfg.Logger, Speed: cfg.AWSSpeed, Ready: f.Fleet.Prepared}
+	tree, err := f.tree()
+	if err != nil {
+		return nil, err
+	}
 	f.workers = worker.New(worker.Config{
+		Tree: tree,
 		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
 			steps.WithLabelValues(p.Region, "total").Observe(p.Total.Seconds())
 			for _, s := range p.Steps {
@@ -370,6 +377,7 @@ func (f *Forge) Serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(f.reg, promhttp.HandlerOpts{}))
 	mux.Handle("/", f.API)
+	wg.Go(func() { f.Log.Beat(background) })
 	if !f.cfg.API {
 		mux = http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(f.reg, promhttp.HandlerOpts{}))
@@ -395,6 +403,7 @@ func (f *Forge) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop()
 	wg.Wait()
+	f.lastHeartbeat(ctx)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,7 +45,7 @@ type Log struct {
 	writer   string
 	boot     string
 	key      []byte // of this writer in this boot
-	seq      atomic.Uint64
+	beats    *heartbeats
 	subjects *subjectKeys
 	log      *slog.Logger
 }
@@ -76,6 +75,7 @@ func NewLog(c Config) (*Log, error) {
 		boot: c.Clock().Format("20060102T150405Z-") + hex.EncodeToString(epoch[:]),
 	}
 	l.key = leaf.WriterKey(c.Keys.Writer[:], l.writer, l.boot)
+	l.beats = newHeartbeats()
 	l.subjects = newSubjectKeys(c.Pool, c.Keys.Personal, c.Clock)
 	return l, nil
 }
@@ -123,7 +123,9 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 		return Public(err)
 	}
 	var done *Tx
+	var sent sending
 	err = postgres.InTx(ctx, l.pool, func(raw pgx.Tx) error {
+		l.beats.end(&sent, errRolledBack)
 		tx := &Tx{Tx: raw, Now: now, Actor: who}
 		if err := fn(tx); err != nil {
 			return err
@@ -136,8 +138,9 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 			entries[i] = entry{Event: e, result: leaf.Success}
 		}
 		done = tx
-		return l.write(ctx, raw, now, who, subject, entries)
+		return l.write(ctx, raw, now, who, subject, entries, &sent)
 	})
+	l.beats.end(&sent, err)
 	if errors.Is(err, ErrNothing) {
 		return ErrNothing
 	}
@@ -244,9 +247,13 @@ func (l *Log) note(ctx context.Context, who actor.Actor, e entry) error {
 		return err
 	}
 	now := l.now()
-	return postgres.InTx(ctx, l.pool, func(raw pgx.Tx) error {
-		return l.write(ctx, raw, now, who, subject, []entry{e})
+	var sent sending
+	err = postgres.InTx(ctx, l.pool, func(raw pgx.Tx) error {
+		l.beats.end(&sent, errRolledBack)
+		return l.write(ctx, raw, now, who, subject, []entry{e}, &sent)
 	})
+	l.beats.end(&sent, err)
+	return err
 }
 
 // Public turns contention and lost connections into ErrBusy, text that cannot be kept into a refusal, and leaves faults as
@@ -275,7 +282,7 @@ type entry struct {
 }
 
 // write appends the leaves and their sealed personal data, all in one round trip.
-func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Actor, subject subjectKey, entries []entry) error {
+func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Actor, subject subjectKey, entries []entry, sent *sending) error {
 	batch := &pgx.Batch{}
 	for _, e := range entries {
 		uid := uuid.UUID(id.UUID())
@@ -283,17 +290,19 @@ func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Act
 		if err != nil {
 			return err
 		}
+		number := l.beats.begin(sent, uid, now)
 		bytes, err := leaf.Entry{
 			ID: uid.String(), Time: now, Log: l.origin,
 			Actor:  leaf.Actor{Type: string(who.Type), ID: who.ID(), Role: string(who.Role)},
 			Action: e.Action, Resource: leaf.Resource{Type: e.ResourceType, ID: e.ResourceID},
 			Result: e.result, Code: e.code, Interface: who.Interface, RequestID: who.RequestID,
 			Details: e.Details, PII: commitments,
-			Writer: leaf.Writer{ID: l.writer, Boot: l.boot, Seq: l.seq.Add(1)},
+			Writer: leaf.Writer{ID: l.writer, Boot: l.boot, Seq: number},
 		}.Encode()
 		if err != nil {
 			return fmt.Errorf("audit: encoding %s: %w", e.Action, err)
 		}
+		sent.hashed(leaf.Hash(bytes))
 		mac := leaf.MAC(l.key, bytes)
 		var ip *netip.Addr
 		if addr, err := netip.ParseAddr(who.SourceIP); err == nil {
@@ -311,7 +320,9 @@ func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Act
 				VALUES ($1, $2, $3, $4, $5)`, uid, now, subject.id, subject.generation, personal)
 		}
 	}
-	return tx.SendBatch(ctx, batch).Close()
+	err := tx.SendBatch(ctx, batch).Close()
+	sent.complete = err == nil
+	return err
 }
 
 // Origin is the log's name, in every leaf.

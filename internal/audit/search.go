@@ -66,6 +66,9 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 			add(is.column+" = ?", is.value)
 		}
 	}
+	if f.ActionType == "" {
+		add("action_type <> ?", HeartbeatAction) // there are many, and they tell only that nothing is missing
+	}
 	if f.Result != "" && f.Result != string(leaf.Success) {
 		add("result <> 'success'") // what the index of refusals and failures asks for
 	}
@@ -94,14 +97,22 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 		return nil, err
 	}
 	for i := range entries {
-		decoded, err := leaf.Decode(entries[i].Leaf)
-		if err != nil {
-			return nil, fmt.Errorf("audit: entry %s does not decode: %w", entries[i].ID, err)
-		}
-		entries[i].Details, entries[i].Writer = decoded.Details, decoded.Writer.ID
-		if t := decoded.Truncated; t != nil {
-			entries[i].Details = map[string]any{"truncated": map[string]any{"len": t.Len, "sha256": hex.EncodeToString(t.SHA256[:])}}
+		if err := entries[i].decode(); err != nil {
+			return nil, err
 		}
 	}
 	return entries, nil
+}
+
+// decode fills what only the leaf says.
+func (e *Entry) decode() error {
+	decoded, err := leaf.Decode(e.Leaf)
+	if err != nil {
+		return fmt.Errorf("audit: entry %s does not decode: %w", e.ID, err)
+	}
+	e.Details, e.Writer = decoded.Details, decoded.Writer.ID
+	if t := decoded.Truncated; t != nil {
+		e.Details = map[string]any{"truncated": map[string]any{"len": t.Len, "sha256": hex.EncodeToString(t.SHA256[:])}}
+	}
+	return nil
 }

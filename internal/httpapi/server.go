@@ -130,6 +130,7 @@ func (s *Server) routes() {
 	s.costRoutes()
 	s.priceRoutes()
 	s.auditRoutes()
+	s.auditLogRoutes()
 	s.driftRoutes()
 	s.notificationRoutes()
 }

@@ -861,6 +861,66 @@ CREATE TABLE audit_personal_data (
   PRIMARY KEY (timestamp, entry_id)
 ) PARTITION BY RANGE (timestamp);
 
+-- The tree over the entries (RFC 6962), and where each entry is in it. Only its edge changes: everything below is written
+-- once. edges are the tiles that are not full yet, from the leaves up; tail_ids and tail_timestamps are the entries of
+-- the lowest one. snapshot is which transactions the tree has; while a long window is worked through, pending is what
+-- it will have then and cursor_ is how far that is. Who leads holds the lease; who changes the row names its epoch.
+CREATE TABLE audit_tree (
+  singleton boolean PRIMARY KEY DEFAULT true,
+  origin text NOT NULL,
+  size bigint NOT NULL,
+  edges bytea[] NOT NULL,
+  tail_ids uuid[] NOT NULL,
+  tail_timestamps timestamptz[] NOT NULL,
+  snapshot pg_snapshot NOT NULL,
+  pending pg_snapshot,
+  cursor_xid xid8,
+  cursor_timestamp timestamptz,
+  cursor_id uuid,
+  recheck_until timestamptz NOT NULL,
+  cluster text NOT NULL,
+  epoch bigint NOT NULL,
+  leader text NOT NULL,
+  leader_pid integer NOT NULL,
+  lease_until timestamptz NOT NULL,
+  CONSTRAINT audit_tree_one_row_ck CHECK (singleton),
+  CONSTRAINT audit_tree_tail_ck CHECK (cardinality(tail_ids) = size % 256 AND cardinality(tail_timestamps) = size % 256),
+  CONSTRAINT audit_tree_cursor_ck CHECK ((cursor_xid IS NULL) = (cursor_timestamp IS NULL) AND (cursor_xid IS NULL) = (cursor_id IS NULL) AND (cursor_xid IS NULL OR pending IS NOT NULL))
+);
+-- Which entries have the places n*256 up to n*256+255.
+CREATE TABLE audit_bundles (
+  n bigint PRIMARY KEY,
+  ids uuid[] NOT NULL,
+  timestamps timestamptz[] NOT NULL,
+  first_timestamp timestamptz NOT NULL,
+  last_timestamp timestamptz NOT NULL,
+  CONSTRAINT audit_bundles_full_ck CHECK (cardinality(ids) = 256 AND cardinality(timestamps) = 256)
+);
+CREATE INDEX audit_bundles_time_idx ON audit_bundles USING gist (tstzrange(first_timestamp, last_timestamp, '[]'::text));
+CREATE TABLE audit_tiles (
+  level smallint NOT NULL,
+  n bigint NOT NULL,
+  hashes bytea NOT NULL,
+  PRIMARY KEY (level, n),
+  CONSTRAINT audit_tiles_full_ck CHECK (octet_length(hashes) = 8192)
+);
+-- What was signed: the key is why one size never has two roots.
+CREATE TABLE audit_checkpoints (
+  size bigint PRIMARY KEY,
+  root bytea NOT NULL,
+  note text NOT NULL,
+  signed_at timestamptz NOT NULL,
+  CONSTRAINT audit_checkpoints_root_ck CHECK (octet_length(root) = 32)
+);
+-- Entries that the tree refused: not written by a Forge of this installation, or changed since.
+CREATE TABLE audit_quarantine (
+  timestamp timestamptz NOT NULL,
+  id uuid NOT NULL,
+  reason text NOT NULL,
+  found_at timestamptz NOT NULL,
+  PRIMARY KEY (timestamp, id)
+);
+
 -- Overflow partitions keep writes alive where no month was made; a row in one raises an alarm.
 CREATE TABLE audit_parts.audit_logs_past PARTITION OF audit_logs (
   CONSTRAINT audit_overflow_ck CHECK (timestamp IS NOT NULL AND timestamp < '2026-01-01 00:00:00+00')
@@ -1076,7 +1136,8 @@ GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, 
   organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
 GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,
-  audit_personal_data, audit_subject_keys TO :"app";
+  audit_personal_data, audit_subject_keys, audit_tree, audit_bundles, audit_tiles, audit_checkpoints, audit_quarantine TO :"app";
+GRANT UPDATE ON audit_tree TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
   audit_partitions_ensure(integer, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION audit_partitions(), audit_partitions_ensure(integer), audit_partitions_ensure(integer, timestamptz)

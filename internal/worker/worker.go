@@ -25,6 +25,8 @@ const (
 	senders       = 2
 	idlePoll      = time.Second
 	settleEvery   = 5 * time.Second
+	treePoll      = 250 * time.Millisecond
+	orphansEvery  = 5 * time.Minute
 	driftPoll     = 5 * time.Second
 	imagesPoll    = time.Second
 	houseEvery    = 10 * time.Minute
@@ -46,7 +48,9 @@ type Config struct {
 	Budgets    *budget.Book
 	Notify     *notify.Sender
 	Log        *audit.Log
-	Slog       *slog.Logger
+	// Tree brings the audit log's entries into its tree.
+	Tree *audit.Sequencer
+	Slog *slog.Logger
 }
 
 // Workers are the background loops of one process. Any number of processes may run them on one database.
@@ -59,6 +63,7 @@ type Workers struct {
 
 	monthsAhead, overflowRows *prometheus.GaugeVec
 	partitionProblems         prometheus.Gauge
+	tree                      *treeMetrics
 }
 
 // New makes the loops; reg may be nil.
@@ -70,6 +75,7 @@ func New(c Config, reg prometheus.Registerer) *Workers {
 	w.monthsAhead = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "forge_audit_partition_months_ahead", Help: "Months after the present one that the audit log has partitions for, without a gap."}, []string{"table"})
 	w.overflowRows = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "forge_audit_overflow_rows", Help: "Rows in the audit log's overflow partitions, counted up to 10000."}, []string{"table", "partition"})
 	w.partitionProblems = prometheus.NewGauge(prometheus.GaugeOpts{Name: "forge_audit_partition_problems", Help: "What is wrong with the audit log's partitions: forge audit partitions check says it."})
+	w.tree = newTreeMetrics(reg)
 	if reg != nil {
 		reg.MustRegister(w.rounds, w.handled, w.monthsAhead, w.overflowRows, w.partitionProblems)
 	}
@@ -103,6 +109,8 @@ func (w *Workers) Run(ctx context.Context) {
 		wg.Go(func() { w.loop(ctx, "notify", idlePoll, nil, w.Notify.Round) })
 	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
+	wg.Go(func() { w.loop(ctx, "audit_tree", treePoll, nil, w.Tree.Round) })
+	wg.Go(func() { w.loop(ctx, "audit_orphans", orphansEvery, nil, w.orphans) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {
 		// A sweep takes as long as Amazon lets it. It ends with the process and is begun anew by the next one.
@@ -113,6 +121,7 @@ func (w *Workers) Run(ctx context.Context) {
 		w.loop(ctx, "partitions", houseEvery, nil, func(context.Context) (int, error) { return w.partitions(ctx) })
 	})
 	wg.Wait()
+	w.closeTree(ctx)
 }
 
 // loop calls step again and again: at once while there is work, else when poked or after the pause. A step that has

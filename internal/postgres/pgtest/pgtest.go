@@ -45,7 +45,7 @@ func Run(m interface{ Run() int }) int {
 	var err error
 	// The zone is one that nobody expects, with three quarters of an hour: what depends on the server's zone shows.
 	server, err = pgembed.Start(ctx, pgembed.Options{
-		Ephemeral: true, Logger: slog.New(slog.DiscardHandler), Settings: map[string]string{"timezone": "Pacific/Chatham", "max_connections": "300"},
+		Ephemeral: true, Logger: slog.New(slog.DiscardHandler), Settings: map[string]string{"timezone": "Pacific/Chatham", "max_connections": "300", "max_prepared_transactions": "50"},
 	})
 	if err == nil {
 		err = prepare(ctx)
@@ -147,7 +147,8 @@ func create(t testing.TB, how string) *DB {
 		}
 	})
 	db := &DB{AppURL: server.URL(name, app), OwnerURL: server.URL(name, owner)}
-	for _, key := range [][]byte{db.Keys.Writer[:], db.Keys.Personal[:]} {
+	db.Keys.Signing = make([][32]byte, 1)
+	for _, key := range [][]byte{db.Keys.Writer[:], db.Keys.Personal[:], db.Keys.Signing[0][:]} {
 		if _, err := rand.Read(key); err != nil {
 			t.Fatal(err)
 		}
