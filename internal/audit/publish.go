@@ -71,8 +71,8 @@ func (s *Sequencer) sign(ctx context.Context, o *Observation) error {
 			return nil
 		}
 		size, now := min(t.Size, last.Size+signAtMost), s.cfg.Clock()
-		for from, to := last.Size, int64(0); from < size; from = to {
-			to = min((from/tileWidth+1)*tileWidth, size)
+		for from := last.Size; from < size; {
+			to := min((from/tileWidth+1)*tileWidth, size)
 			placed, err := entriesAt(ctx, tx, t, from, to)
 			if err != nil {
 				return err
@@ -83,6 +83,7 @@ func (s *Sequencer) sign(ctx context.Context, o *Observation) error {
 				}
 				delays = append(delays, now.Sub(placed[i].Timestamp))
 			}
+			from = to
 		}
 		root, err := rootOf(rebuilt)
 		if err != nil {

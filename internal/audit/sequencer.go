@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// sequenceBatch bounds what is in memory: a leaf has at most 64 KiB.
-	sequenceBatch = 1024
+	// SequenceBatch is how many entries a round brings into the tree at the most, which bounds what is in memory: a leaf has
+	// at most 64 KiB. A round that brings fewer has brought all there was, and the next may wait: many small rounds cost
+	// more than few.
+	SequenceBatch = 1024
 	// leaseTime is how long a leader that has gone silent keeps others waiting; after a quarter of it, it renews.
 	leaseTime = 4 * time.Second
 	// signEvery is how often a tree that grows is signed.
@@ -345,7 +347,7 @@ func (s *Sequencer) sequence(ctx context.Context, o *Observation) error {
 		if t.Pending != nil {
 			until = *t.Pending
 		}
-		rows, err := collectEntries(ctx, tx, window, t.Snapshot, until, t.CursorXid, t.CursorTimestamp, t.CursorID, t.Recheck, sequenceBatch)
+		rows, err := collectEntries(ctx, tx, window, t.Snapshot, until, t.CursorXid, t.CursorTimestamp, t.CursorID, t.Recheck, SequenceBatch)
 		if err != nil {
 			return err
 		}
@@ -355,7 +357,7 @@ func (s *Sequencer) sequence(ctx context.Context, o *Observation) error {
 		}
 		full := &pgx.Batch{}
 		s.append(ctx, full, t, rows, o)
-		if len(rows) == sequenceBatch {
+		if len(rows) == SequenceBatch {
 			last := rows[len(rows)-1]
 			t.Pending, t.CursorXid, t.CursorTimestamp, t.CursorID = &until, &last.Xid, &last.Timestamp, &last.ID
 		} else {
@@ -441,7 +443,7 @@ func findOrphans(ctx context.Context, q postgres.Querier, from string) ([]orphan
 		  AND (pg_visible_in_snapshot(e.xid, (SELECT snapshot FROM audit_tree)) OR e.xid >= (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::xid8))
 		  AND NOT EXISTS (SELECT FROM placed p WHERE p.id = e.id)
 		ORDER BY e.timestamp, e.id
-		LIMIT $2`, from, sequenceBatch)
+		LIMIT $2`, from, SequenceBatch)
 }
 
 // adopt brings orphans into the tree.
