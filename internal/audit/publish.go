@@ -156,8 +156,7 @@ func entriesAt(ctx context.Context, q postgres.Querier, t *treeState, from, to i
 	}
 	placed, err := postgres.Many[placedEntry](ctx, q, `
 		SELECT $3 + o.i - 1 AS index, `+entryColumns+`
-		FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, i)
-		JOIN audit_logs ON timestamp = o.at AND id = o.oid
+		FROM `+named+`
 		ORDER BY o.i`, ids[from-first:to-first], timestamps[from-first:to-first], from)
 	if err != nil {
 		return nil, err
