@@ -73,6 +73,7 @@ var ranks = map[string]int{
 	"internal/aws/emulator":     1,
 	"internal/audit/leaf":       1,
 	"internal/audit/verify":     1,
+	"internal/audit/witness":    2,
 	"internal/postgres/pgembed": 1,
 }
 

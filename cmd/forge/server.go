@@ -8,7 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/app"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/audit/witness"
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/httpapi"
@@ -120,7 +123,7 @@ type serverFlags struct {
 	cfg                         app.Config
 	embedded                    bool
 	dataDir, keysDir, logFormat string
-	proxies                     []string
+	proxies, witnesses          []string
 	aws                         awsFlags
 }
 
@@ -135,6 +138,7 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
 	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
 	f.StringVar(&s.cfg.AuditPins, "audit-pins", "", "directory for signed checkpoints of the audit log, elsewhere than the database; a log that was set back is then noticed")
+	f.StringArrayVar(&s.witnesses, "audit-witness", nil, "URL=KEY of a witness that the audit log's checkpoints are shown to (forge audit witness); may be repeated")
 	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
 	f.StringVar(&s.cfg.PricingEndpoint, "aws-pricing-endpoint", "", "another address of the Price List API; --aws-endpoint's, or Amazon's, when left out")
 	f.Float64Var(&s.cfg.AWSRate, "aws-rate", desktop.AmazonRate, "calls a second to Amazon in each region, of all replicas together; Amazon's limit is 2")
@@ -198,6 +202,14 @@ func (s *serverFlags) resolve(cmd *cobra.Command) (err error) {
 			continue
 		}
 		s.cfg.TrustedProxies = append(s.cfg.TrustedProxies, prefix)
+	}
+	for _, text := range s.witnesses {
+		w, err := witness.ParsePeer(text, &http.Client{Timeout: 10 * time.Second})
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("--audit-witness: %w", err))
+			continue
+		}
+		s.cfg.AuditWitnesses = append(s.cfg.AuditWitnesses, w)
 	}
 	if _, err := s.cfg.Notify.Open(); err != nil {
 		wrong = append(wrong, err)
@@ -336,7 +348,32 @@ func auditKeyCommand() *cobra.Command {
 		},
 	}
 	generate.Flags().StringVar(&dir, "keys-dir", "", "where to put them")
+	var origin string
+	public := &cobra.Command{
+		Use: "public", Short: "Print the public keys that verify the log, for auditors and witnesses", Args: cobra.NoArgs,
+		Example: `  forge audit key public --keys-dir /etc/forge/keys --audit-origin forge.example.com/audit`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd, nil); err != nil {
+				return err
+			}
+			if dir == "" || origin == "" {
+				return cli.UsageError{Err: errors.New("--keys-dir and --audit-origin are required")}
+			}
+			keys, err := audit.LoadKeys(dir)
+			if err != nil {
+				return err
+			}
+			text, err := keys.PublicKeys(origin)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(text))
+			return err
+		},
+	}
+	public.Flags().StringVar(&dir, "keys-dir", "", "where the keys are")
+	public.Flags().StringVar(&origin, "audit-origin", "", "name of the audit log")
 	c := &cobra.Command{Use: "key", Short: "Keys of the audit log"}
-	c.AddCommand(generate)
+	c.AddCommand(generate, public)
 	return c
 }

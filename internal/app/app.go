@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/audit/witness"
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/aws/pricelist"
 	"github.com/robco-forge/forge/internal/blueprint"
@@ -50,8 +51,10 @@ type Config struct {
 	Keys        audit.Keys
 	AuditOrigin string
 	// AuditPins is a directory for signed checkpoints, on another disk or machine than the database; empty is none.
-	AuditPins   string
-	AWSEndpoint string
+	AuditPins string
+	// AuditWitnesses are shown the audit log's checkpoints.
+	AuditWitnesses []*witness.Peer
+	AWSEndpoint    string
 	// PricingEndpoint is another address of the Price List API than AWSEndpoint, or Amazon's.
 	PricingEndpoint string
 	AWSRate         float64 // not money: calls a second
@@ -174,7 +177,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		Name: "forge_aws_turn_wait_seconds", Help: "How long calls to Amazon waited for their turn within its limits, by who waits.",
 		Buckets: []float64{.01, .1, .25, .5, 1, 2, 4, 8, 16, 32}, // not money: seconds
 	}, []string{"region", "for"})
-	reg.MustRegister(calls, steps, waits, awsCollector{f}, notifyCollector{f})
+	reg.MustRegister(calls, steps, waits, awsCollector{f}, notifyCollector{f}, witnessCollector{f})
 
 	sender, err := newSender(cfg, log, reg)
 	if err != nil {
@@ -285,7 +288,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.holds(ctx), f.pauses(ctx), f.notifications(ctx))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.witnesses(ctx), f.holds(ctx), f.pauses(ctx), f.notifications(ctx))
 	}
 	checks = append(checks, f.circuits())
 	if f.cfg.Workers {

@@ -2,9 +2,14 @@ package app
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/httpapi"
 	"github.com/robco-forge/forge/internal/id"
 )
 
@@ -21,7 +26,64 @@ func (f *Forge) tree() (*audit.Sequencer, error) {
 	if f.cfg.AuditPins != "" {
 		c.Pins = audit.PinDir(f.cfg.AuditPins)
 	}
+	c.Witnesses = f.cfg.AuditWitnesses
 	return audit.NewSequencer(c)
+}
+
+// unwitnessedTooLong is how long a checkpoint may go without a witness's signature before somebody is told: all that is
+// younger could be written anew by whoever has the database and the keys.
+const unwitnessedTooLong = 5 * time.Minute
+
+func (f *Forge) witnessed(ctx context.Context) ([]audit.Witnessed, error) {
+	names := make([]string, len(f.cfg.AuditWitnesses))
+	for i, w := range f.cfg.AuditWitnesses {
+		names[i] = w.Name()
+	}
+	return audit.WitnessedBy(ctx, f.Pool, names)
+}
+
+// witnesses tells which witnesses have fallen behind. It only warns: the log goes on, and they catch up.
+func (f *Forge) witnesses(ctx context.Context) httpapi.Check {
+	c := httpapi.Check{Name: "audit_witnesses", OK: true}
+	all, err := f.witnessed(ctx)
+	if err != nil {
+		f.cfg.Logger.WarnContext(ctx, "witnesses", "error", err)
+		c.Message = "it could not be looked at; the cause is in the log"
+	}
+	for _, w := range all {
+		if w.Since != nil && f.cfg.Clock().Sub(*w.Since) > unwitnessedTooLong {
+			c.Message += fmt.Sprintf("%s has signed nothing of the audit log since %s (docs/runbooks/audit.md). ", w.Witness, w.Since.UTC().Format(time.RFC3339))
+		}
+	}
+	c.Message = strings.TrimSpace(c.Message)
+	return c
+}
+
+// witnessCollector shows how long each witness is behind, the same from every replica.
+type witnessCollector struct{ forge *Forge }
+
+var unwitnessedDesc = prometheus.NewDesc("forge_audit_unwitnessed_seconds",
+	"Age of the oldest checkpoint of the audit log that the witness has not signed, nor a newer one.", []string{"witness"}, nil)
+
+// Describe tells what there is to collect.
+func (witnessCollector) Describe(ch chan<- *prometheus.Desc) { ch <- unwitnessedDesc }
+
+// Collect reads it. Without a database there is nothing to see, and the log says why.
+func (c witnessCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	all, err := c.forge.witnessed(ctx)
+	if err != nil {
+		c.forge.cfg.Logger.WarnContext(ctx, "witnesses are not in the metrics", "error", err)
+		return
+	}
+	for _, w := range all {
+		var age time.Duration
+		if w.Since != nil {
+			age = max(0, c.forge.cfg.Clock().Sub(*w.Since))
+		}
+		ch <- prometheus.MustNewConstMetric(unwitnessedDesc, prometheus.GaugeValue, age.Seconds(), w.Witness)
+	}
 }
 
 // lastHeartbeat says what this process has written to the audit log, now that it writes no more.

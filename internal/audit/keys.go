@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/robco-forge/forge/internal/audit/witness"
 )
 
 // Keys are the secrets of an installation that must not be in its database.
@@ -152,7 +154,7 @@ func RotateSigningKey(dir string, retire bool) error {
 	for _, k := range keys {
 		b.WriteString(hex.EncodeToString(k[:]) + "\n")
 	}
-	return replaceFile(path, b.String())
+	return witness.ReplaceFile(path, b.String())
 }
 
 // GenerateKeys writes new keys into dir, which is made if need be. It never replaces one that is there.

@@ -29,13 +29,16 @@ var (
 		fault.Suggest("try again in a few seconds"))
 )
 
-// LatestCheckpoint is the newest signed checkpoint.
+// LatestCheckpoint is the newest signed checkpoint, with the signatures of the witnesses that have seen it.
 func LatestCheckpoint(ctx context.Context, q postgres.Querier) (string, error) {
 	c, err := lastCheckpoint(ctx, q)
-	if err == nil && c.Size == 0 {
+	if err != nil {
+		return "", err
+	}
+	if c.Size == 0 {
 		return "", ErrUnsigned
 	}
-	return c.Note, err
+	return withCosignatures(ctx, q, c)
 }
 
 // Tile is the content of a path below the log, in the layout of C2SP tlog-tiles: "tile/0/x001/234.p/56" for hashes,
@@ -154,8 +157,9 @@ func Proof(ctx context.Context, q postgres.Querier, entry uuid.UUID, at time.Tim
 	for _, h := range proof {
 		b.WriteString(base64.StdEncoding.EncodeToString(h[:]) + "\n")
 	}
-	b.WriteString("\n" + last.Note)
-	return b.String(), nil
+	checkpoint, err := withCosignatures(ctx, q, last)
+	b.WriteString("\n" + checkpoint)
+	return b.String(), err
 }
 
 // Fed is an entry with its place in the log.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/audit/verify"
+	"github.com/robco-forge/forge/internal/audit/witness"
 	"github.com/robco-forge/forge/internal/postgres"
 )
 
@@ -217,23 +218,11 @@ func (d PinDir) Save(_ context.Context, signed string) error {
 	}
 	hour := filepath.Join(string(d), newestPin+"-"+time.Now().UTC().Format("2006-01-02T15"))
 	if _, err := os.Stat(hour); errors.Is(err, os.ErrNotExist) {
-		if err := replaceFile(hour, signed); err != nil {
+		if err := witness.ReplaceFile(hour, signed); err != nil {
 			return err
 		}
 	}
-	return replaceFile(filepath.Join(string(d), newestPin), signed)
-}
-
-func replaceFile(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), path)
+	return witness.ReplaceFile(filepath.Join(string(d), newestPin), signed)
 }
 
 // checkPins compares the tree with the newest pinned checkpoint.

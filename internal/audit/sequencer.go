@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/robco-forge/forge/internal/audit/witness"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/postgres"
 )
@@ -68,8 +69,10 @@ type SequencerConfig struct {
 	// Signers sign a checkpoint, all of them; the first is the present one, others are on their way out or in.
 	Signers []note.Signer
 	// Pins is where signed checkpoints are kept outside the database; nil is nowhere.
-	Pins   Pins
-	Logger *slog.Logger
+	Pins Pins
+	// Witnesses are shown the log's checkpoints, so that whoever has the database and the keys cannot write its past anew.
+	Witnesses []*witness.Peer
+	Logger    *slog.Logger
 	// Lease is how long a leader that has gone silent keeps others waiting; 0 is four seconds.
 	Lease time.Duration
 	// Observe hears of what happens; nil is nobody.
@@ -228,7 +231,7 @@ func (s *Sequencer) lead(ctx context.Context) error {
 	}
 	s.renewed, s.signed = time.Now(), time.Time{}
 	s.cfg.Logger.InfoContext(ctx, "audit: leading", "epoch", s.epoch)
-	if err := s.checkPins(ctx); err != nil {
+	if err := errors.Join(s.checkPins(ctx), s.askWitnesses(ctx)); err != nil {
 		return err
 	}
 	if had != cluster {

@@ -912,6 +912,18 @@ CREATE TABLE audit_checkpoints (
   signed_at timestamptz NOT NULL,
   CONSTRAINT audit_checkpoints_root_ck CHECK (octet_length(root) = 32)
 );
+
+-- What witnesses signed: each that a checkpoint follows from those that it saw before.
+CREATE TABLE audit_cosignatures (
+  size bigint NOT NULL,
+  witness text NOT NULL,
+  line text NOT NULL,
+  cosigned_at timestamptz NOT NULL,
+  PRIMARY KEY (witness, size),
+  CONSTRAINT audit_cosignatures_checkpoint_fk FOREIGN KEY (size) REFERENCES audit_checkpoints (size)
+);
+CREATE INDEX audit_cosignatures_size_idx ON audit_cosignatures (size);
+
 -- Entries that the tree refused: not written by a Forge of this installation, or changed since.
 CREATE TABLE audit_quarantine (
   timestamp timestamptz NOT NULL,
@@ -1171,7 +1183,7 @@ GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, 
   organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
 GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,
-  audit_personal_data, audit_subject_keys, audit_tree, audit_bundles, audit_tiles, audit_checkpoints, audit_quarantine TO :"app";
+  audit_personal_data, audit_subject_keys, audit_tree, audit_bundles, audit_tiles, audit_checkpoints, audit_cosignatures, audit_quarantine TO :"app";
 GRANT UPDATE ON audit_tree TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
   audit_partitions_ensure(integer, timestamptz) FROM PUBLIC;

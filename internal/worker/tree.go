@@ -64,3 +64,9 @@ func (w *Workers) closeTree(ctx context.Context) {
 	defer cancel()
 	w.Tree.Close(ctx)
 }
+
+// witnesses shows them what is new. Once is enough: what could not be shown is with the next.
+func (w *Workers) witnesses(ctx context.Context) (int, error) {
+	_, err := w.Tree.Cosign(ctx)
+	return 0, err
+}

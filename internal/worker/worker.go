@@ -26,6 +26,7 @@ const (
 	idlePoll      = time.Second
 	settleEvery   = 5 * time.Second
 	treePoll      = 250 * time.Millisecond
+	witnessEvery  = 30 * time.Second
 	orphansEvery  = 5 * time.Minute
 	driftPoll     = 5 * time.Second
 	imagesPoll    = time.Second
@@ -110,6 +111,7 @@ func (w *Workers) Run(ctx context.Context) {
 	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loopFull(ctx, "audit_tree", treePoll, nil, audit.SequenceBatch, w.Tree.Round) })
+	wg.Go(func() { w.loop(ctx, "audit_witnesses", witnessEvery, nil, w.witnesses) })
 	wg.Go(func() { w.loop(ctx, "audit_orphans", orphansEvery, nil, w.orphans) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {
