@@ -55,6 +55,8 @@ type year struct {
 	instants int
 	steps    map[string]int
 	spent    map[string]time.Duration
+	// lineByLine has the report print every account that is compared with Amazon's bill.
+	lineByLine bool
 }
 
 // far is when what waits for Amazon is looked at without its having changed.

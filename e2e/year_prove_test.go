@@ -22,3 +22,13 @@ func TestProveYear(t *testing.T) {
 	y.run(t.Context())
 	y.report(t.Context())
 }
+
+// TestProveMonth lets 200 WorkSpaces live from where they are made, some time in October, through the whole of November, and
+// prints each one's cost beside Amazon's bill.
+func TestProveMonth(t *testing.T) {
+	y := newYear(t, 200, 202611, time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), 61)
+	y.lineByLine = true
+	y.run(t.Context())
+	y.population()
+	y.costs(t.Context())
+}

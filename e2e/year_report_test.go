@@ -397,6 +397,9 @@ func (y *year) compareCosts(ours, theirs map[account]*charge, months []string, n
 	}
 	differ, classes := 0, map[string]int{}
 	var said []string
+	var every strings.Builder
+	fmt.Fprintf(&every, "every account; Amazon rounds each line to a billionth of a dollar, Forge to a millionth\n  %-8s %-12s %-22s %-13s %5s %5s %16s %16s %16s\n",
+		"month", "WorkSpace", "pattern", "", "ours", "lines", "Forge's ledger", "Amazon's bill", "difference")
 	for _, a := range accounts {
 		var o, t charge
 		if ours[a] != nil {
@@ -410,6 +413,8 @@ func (y *year) compareCosts(ours, theirs map[account]*charge, months []string, n
 			of(key).theirs += t.nanos
 		}
 		difference := o.nanos - t.nanos
+		fmt.Fprintf(&every, "  %-8s %-12s %-22s %-13s %5d %5d %16s %16s %16s\n", a.month, names[id.WorkSpace(a.ws)].name, names[id.WorkSpace(a.ws)].pattern, a.item, o.lines, t.lines,
+			dollars(o.nanos), dollars(t.nanos), dollars(difference))
 		if difference <= 501*int64(o.lines+t.lines) && -difference <= 501*int64(o.lines+t.lines) && (a.item == "fees" || difference == 0) {
 			continue
 		}
@@ -421,6 +426,9 @@ func (y *year) compareCosts(ours, theirs map[account]*charge, months []string, n
 			said = append(said, fmt.Sprintf("%s %s (%s, %s) %s: ours %s, Amazon's %s, difference %s\n      ours: %s\n      Amazon: %s", a.month, p.name, a.ws, p.pattern, a.item,
 				dollars(o.nanos), dollars(t.nanos), dollars(difference), strings.Join(o.about, "\n            "), strings.Join(t.about, "\n              ")))
 		}
+	}
+	if y.lineByLine {
+		y.t.Log(every.String())
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "  %-8s %-13s %18s %18s %16s\n", "month", "", "Forge's ledger", "Amazon's bill", "difference")
