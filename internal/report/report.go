@@ -35,10 +35,10 @@ const Workspaces = "workspace"
 
 const monthForm = "2006-01"
 
-// ParseMonth reads a billing month, which is UTC's, and refuses one that has not begun at the instant now.
-func ParseMonth(text string, now time.Time) (time.Time, error) {
+// ParseMonth reads a billing month, which is UTC's.
+func ParseMonth(text string) (time.Time, error) {
 	m, err := time.Parse(monthForm, text)
-	if err != nil || m.After(now) {
+	if err != nil {
 		return time.Time{}, ErrMonth
 	}
 	return m, nil
@@ -116,8 +116,11 @@ func (r *Report) Closed() bool { return r.closed }
 // End is the instant at which the month ends.
 func (r *Report) End() time.Time { return clock.StartOfNextMonth(r.Month) }
 
-// Open makes the report of a month as of one moment of the database; end it with Done.
+// Open makes the report of a month that has begun as of one moment of the database; end it with Done.
 func Open(ctx context.Context, db cost.Database, month time.Time, scope Scope, now time.Time) (*Report, error) {
+	if month.After(now) {
+		return nil, ErrMonth
+	}
 	tx, err := db.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, err

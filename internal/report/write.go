@@ -26,7 +26,7 @@ const (
 	PDF   Format = "pdf"
 )
 
-// ContentType is its media type, and Extension what its files' names end with.
+// ContentType is its media type.
 func (f Format) ContentType() string {
 	switch f {
 	case JSON:
@@ -47,11 +47,19 @@ func (f Format) Extension() string {
 	return string(f)
 }
 
+// Rows refuses to narrow the format to the rows of one dimension, where it cannot be.
+func (f Format) Rows(by string) error {
+	if f == FOCUS && by != "" {
+		return ErrRows
+	}
+	return nil
+}
+
 // Write writes the report. By is the dimension, or Workspaces, whose rows alone are wanted; empty is all of them. A FOCUS
 // export cannot be narrowed so. What is written is a function of the report and of by alone.
 func (r *Report) Write(ctx context.Context, w io.Writer, f Format, by string) error {
-	if f == FOCUS && by != "" {
-		return ErrRows
+	if err := f.Rows(by); err != nil {
+		return err
 	}
 	out := bufio.NewWriterSize(w, 64<<10)
 	var err error
