@@ -158,25 +158,18 @@ func (p *page) summary(r *Report) {
 	p.SetXY(margin, p.GetY()+15)
 }
 
-// chart draws a bar for each of the dearest teams, and one for all others together.
+// chart draws a bar for each of the dearest teams, and says what all others cost together.
 func (p *page) chart(teams []Group) {
 	if len(teams) == 0 {
 		return
 	}
-	shown := teams[:min(len(teams), printedBars)]
-	if len(teams) > printedBars {
-		rest := Group{Key: fmt.Sprintf("%d other teams", len(teams)-printedBars+1)}
-		for _, g := range teams[printedBars-1:] {
-			rest.Parts.Total += g.Parts.Total
-		}
-		shown = append(append([]Group{}, teams[:printedBars-1]...), rest)
+	var rest money.USD
+	for _, g := range teams[min(len(teams), printedBars):] {
+		rest += g.Parts.Total
 	}
-	var longest money.USD
-	for _, g := range shown {
-		longest = max(longest, g.Parts.Total)
-	}
+	longest := teams[0].Parts.Total
 	p.heading("Cost by team")
-	for _, g := range shown {
+	for _, g := range teams[:min(len(teams), printedBars)] {
 		x, y := p.GetXY()
 		p.font("", 9, 20)
 		p.CellFormat(nameWidth, rowHeight, p.fit(printable(g.label("team")), nameWidth-3), "", 0, "L", false, 0, "")
@@ -191,6 +184,11 @@ func (p *page) chart(teams []Group) {
 		p.SetXY(x+nameWidth+long+2, y)
 		p.CellFormat(40, rowHeight, p.amount(g.Parts.Total), "", 0, "L", false, 0, "")
 		p.SetXY(margin, y+rowHeight)
+	}
+	if more := len(teams) - printedBars; more > 0 {
+		p.font("", 9, 110)
+		p.CellFormat(nameWidth, rowHeight, fmt.Sprintf("%d other teams together", more), "", 0, "L", false, 0, "")
+		p.CellFormat(barWidth, rowHeight, p.amount(rest), "", 1, "L", false, 0, "")
 	}
 	p.Ln(4)
 }
@@ -254,7 +252,10 @@ func (p *page) workspaces(dearest []Line) {
 		if name == "" {
 			name = l.WorkspaceID
 		}
-		p.row(head, printable(name)+" · "+printable(l.Team)+" · "+printable(l.BundleType), l.Parts, "")
+		if name = printable(name); strings.ContainsRune(name, box) {
+			name += " " + l.WorkspaceID
+		}
+		p.row(head, name+" · "+printable(l.Team)+" · "+printable(l.BundleType), l.Parts, "")
 	}
 	if more {
 		p.font("", 8, 110)
@@ -291,6 +292,12 @@ func (p *page) row(head func(), name string, c Parts, style string) {
 		next := 0
 		if i == 6 {
 			next = 1
+		}
+		for points := 8; points > 4; points-- { // as large as it fits
+			p.font(style, points, 20)
+			if p.fit(text, cellWidth-2) == text {
+				break
+			}
 		}
 		p.CellFormat(cellWidth, rowHeight, text, "B", next, "R", false, 0, "")
 	}
@@ -331,6 +338,9 @@ func (p *page) fit(text string, most int) string {
 	return string(runes[:low]) + "…"
 }
 
+// box stands for a letter that is not printed.
+const box = '□'
+
 // printable is a text in the letters that the font has and that are set one after the other: Latin, Greek and Cyrillic. Any
 // other is a box. The other formats have it as it is.
 func printable(text string) string {
@@ -345,7 +355,7 @@ func printable(text string) string {
 		case unicode.Is(unicode.Mn, c), unicode.Is(unicode.Cf, c):
 			return -1 // it has no width of its own
 		}
-		return '□'
+		return box
 	}, text)
 }
 

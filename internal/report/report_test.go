@@ -278,6 +278,20 @@ func TestAMonthWorkedOutByHand(t *testing.T) {
 	}
 }
 
+// bookWithVolumes is a price book with the prices of volumes, by the second.
+func bookWithVolumes(ctx context.Context, tx *audit.Tx) error {
+	lines, err := price.Default()
+	if err != nil {
+		return err
+	}
+	for item, amount := range map[price.Item]money.USD{price.RootGBMonth: 110_000, price.UserGBMonth: 90_000} {
+		key := price.Key{Region: pgtest.Region, ComputeType: "STANDARD", OperatingSystem: "WINDOWS", License: "INCLUDED", Item: item}
+		lines = append(lines, price.Price{Key: key, Unit: "gb_month", Amount: amount})
+	}
+	_, err = cost.ImportBook(ctx, tx, "volumes", price.Second, tx.Now, lines)
+	return err
+}
+
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
