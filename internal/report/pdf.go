@@ -141,7 +141,11 @@ func (p *page) summary(r *Report) {
 		name   string
 		amount money.USD
 	}{
-		{"Total", r.Total.Total}, {"Monthly fees", r.Total.Fee}, {"Hours", r.Total.Running}, {"Volumes", r.Total.Storage}, {"Corrections", r.Total.Corrections},
+		{"Total", r.Total.Total},
+		{"Monthly fees", r.Total.Fee},
+		{"Hours", r.Total.Running},
+		{"Volumes", r.Total.Storage},
+		{"Corrections", r.Total.Corrections},
 		{"Earlier months", r.Total.Earlier},
 	} {
 		x, y := p.GetXY()
