@@ -94,6 +94,9 @@ func (c *charge) quantity() string {
 	return decimal(big.NewRat(int64(c.TotalMicros), int64(c.RateMicros)), 12)
 }
 
+// consumes tells whether the charge is for time that no other row has.
+func (c *charge) consumes() bool { return c.Kind == running && c.Corrects == "" }
+
 // running is the kind of usage that is billed by the hour; all else is a monthly fee.
 const running = "running"
 
@@ -141,13 +144,13 @@ var focus = []struct {
 	{"ChargePeriodEnd", func(_ *Report, c *charge) string { return instant(c.Ends) }},
 	{"ChargePeriodStart", func(_ *Report, c *charge) string { return instant(c.Begins) }},
 	{"ConsumedQuantity", func(_ *Report, c *charge) string {
-		if c.Kind == running {
+		if c.consumes() {
 			return hours(c.Microseconds)
 		}
 		return ""
 	}},
 	{"ConsumedUnit", func(_ *Report, c *charge) string {
-		if c.Kind == running {
+		if c.consumes() {
 			return "Hours"
 		}
 		return ""
