@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -158,20 +159,28 @@ func (b *Bench) housekeeping(ctx context.Context) ([]Statement, error) {
 	if err != nil {
 		return nil, err
 	}
+	signers, err := audit.Keys{Signing: [][32]byte{{}}}.Signers(origin)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := audit.NewSequencer(audit.SequencerConfig{Pool: b.Pool, Clock: b.log.Clock(), Origin: origin, Signers: signers, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
 	heard, err := b.listen(func(sql string) bool {
 		if strings.Contains(sql, "idempotency_keys") {
 			cancel()
 			return true
 		}
-		return strings.Contains(sql, "workspaces") || strings.Contains(sql, "FROM usage") || strings.Contains(sql, "notifications")
+		return slices.ContainsFunc([]string{"workspaces", "FROM usage", "notifications", "audit_"}, func(of string) bool { return strings.Contains(sql, of) })
 	}, func() error {
 		silent := slog.New(slog.DiscardHandler)
 		worker.New(worker.Config{
 			Reconciler: b.reconciler, Sweeper: b.sweeper, Drift: &workspace.Drift{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: silent},
 			Upgrader: &workspace.Upgrader{Fleet: b.fleet, Log: b.log, Clock: b.log.Clock(), Slog: silent},
 			Images:   &blueprint.Images{Log: b.log, Clock: b.log.Clock(), Slog: silent},
-			Notify:   &notify.Sender{Pool: b.log.Pool(), Log: b.log, Clock: b.log.Clock(), Slog: silent, Channels: channels},
-			Meter:    b.meter, Budgets: b.book, Log: b.log, Slog: silent,
+			Tree:     tree, Notify: &notify.Sender{Pool: b.log.Pool(), Log: b.log, Clock: b.log.Clock(), Slog: silent, Channels: channels},
+			Meter: b.meter, Budgets: b.book, Log: b.log, Slog: silent,
 		}, nil).Run(ctx)
 		return nil
 	})

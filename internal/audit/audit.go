@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/robco-forge/forge/internal/actor"
@@ -124,21 +125,21 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 	}
 	var done *Tx
 	var sent sending
-	err = postgres.InTx(ctx, l.pool, func(raw pgx.Tx) error {
+	err = postgres.InTxEnding(ctx, l.pool, func(raw pgx.Tx) (*pgx.Batch, error) {
 		l.beats.end(&sent, errRolledBack)
 		tx := &Tx{Tx: raw, Now: now, Actor: who}
 		if err := fn(tx); err != nil {
-			return err
+			return nil, err
 		}
 		if len(tx.events) == 0 {
-			return errUnrecorded
+			return nil, errUnrecorded
 		}
 		entries := make([]entry, len(tx.events))
 		for i, e := range tx.events {
 			entries[i] = entry{Event: e, result: leaf.Success}
 		}
 		done = tx
-		return l.write(ctx, raw, now, who, subject, entries, &sent)
+		return l.rows(now, who, subject, entries, &sent)
 	})
 	l.beats.end(&sent, err)
 	if errors.Is(err, ErrNothing) {
@@ -248,9 +249,9 @@ func (l *Log) note(ctx context.Context, who actor.Actor, e entry) error {
 	}
 	now := l.now()
 	var sent sending
-	err = postgres.InTx(ctx, l.pool, func(raw pgx.Tx) error {
+	err = postgres.Together(ctx, l.pool, func() (*pgx.Batch, error) {
 		l.beats.end(&sent, errRolledBack)
-		return l.write(ctx, raw, now, who, subject, []entry{e}, &sent)
+		return l.rows(now, who, subject, []entry{e}, &sent)
 	})
 	l.beats.end(&sent, err)
 	return err
@@ -281,15 +282,16 @@ type entry struct {
 	code   string
 }
 
-// write appends the leaves and their sealed personal data, all in one round trip.
-func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Actor, subject subjectKey, entries []entry, sent *sending) error {
+// rows are the leaves and their sealed personal data, which are sent together with the commit.
+func (l *Log) rows(now time.Time, who actor.Actor, subject subjectKey, entries []entry, sent *sending) (*pgx.Batch, error) {
 	batch := &pgx.Batch{}
 	for _, e := range entries {
 		uid := uuid.UUID(id.UUID())
 		personal, commitments, err := seal(subject, uid, who)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		key := pgtype.UUID{Bytes: uid, Valid: true} // which goes as it is, and not as text
 		number := l.beats.begin(sent, uid, now)
 		bytes, err := leaf.Entry{
 			ID: uid.String(), Time: now, Log: l.origin,
@@ -300,7 +302,7 @@ func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Act
 			Writer: leaf.Writer{ID: l.writer, Boot: l.boot, Seq: number},
 		}.Encode()
 		if err != nil {
-			return fmt.Errorf("audit: encoding %s: %w", e.Action, err)
+			return nil, fmt.Errorf("audit: encoding %s: %w", e.Action, err)
 		}
 		sent.hashed(leaf.Hash(bytes))
 		mac := leaf.MAC(l.key, bytes)
@@ -312,17 +314,16 @@ func (l *Log) write(ctx context.Context, tx pgx.Tx, now time.Time, who actor.Act
 			INSERT INTO audit_logs (timestamp, id, user_id, actor_type, action_type, resource_type, resource_id, result, code,
 			                        interface, request_id, source_ip, user_agent, leaf, mac)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
-			now, uid, column(who.ID()), string(who.Type), e.Action, e.ResourceType, column(e.ResourceID), string(e.result), e.code,
+			now, key, column(who.ID()), string(who.Type), e.Action, e.ResourceType, column(e.ResourceID), string(e.result), e.code,
 			who.Interface, column(who.RequestID), ip, nullable(column(who.UserAgent)), bytes, mac[:])
 		if personal != nil {
 			batch.Queue(`
 				INSERT INTO audit_personal_data (entry_id, timestamp, subject_id, key_generation, sealed)
-				VALUES ($1, $2, $3, $4, $5)`, uid, now, subject.id, subject.generation, personal)
+				VALUES ($1, $2, $3, $4, $5)`, key, now, subject.id, subject.generation, personal)
 		}
 	}
-	err := tx.SendBatch(ctx, batch).Close()
-	sent.complete = err == nil
-	return err
+	sent.complete = true
+	return batch, nil
 }
 
 // Origin is the log's name, in every leaf.

@@ -51,7 +51,7 @@ type written struct {
 // sending is the entries of one attempt at a transaction.
 type sending struct {
 	entries  []*written
-	complete bool // all were sent; the commit came next
+	complete bool // all were sent, and the commit with them
 }
 
 func newHeartbeats() *heartbeats { return &heartbeats{from: 1, open: map[uint64]*written{}} }
@@ -69,7 +69,7 @@ func (h *heartbeats) begin(s *sending, id uuid.UUID, at time.Time) uint64 {
 
 func (s *sending) hashed(hash [32]byte) { s.entries[len(s.entries)-1].hash = hash }
 
-// end says how the attempt ended. With an error from the commit itself nobody knows yet.
+// end says how the attempt ended. With an error of what was sent with the commit nobody knows yet.
 func (h *heartbeats) end(s *sending, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

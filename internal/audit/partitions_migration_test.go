@@ -26,7 +26,7 @@ func shape(t *testing.T, db *pgtest.DB) map[string]string {
 		FROM pg_class c
 		WHERE c.relkind IN ('r', 'p') AND (c.relnamespace = 'audit_parts'::regnamespace OR c.relname IN ('audit_logs', 'audit_personal_data'))
 		UNION ALL
-		SELECT oid::regprocedure::text, pg_get_functiondef(oid) || proacl::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'audit%'`)
+		SELECT oid::regprocedure::text, concat(pg_get_functiondef(oid), proacl) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'audit%'`)
 	if err != nil {
 		t.Fatal(err)
 	}

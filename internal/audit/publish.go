@@ -71,8 +71,8 @@ func (s *Sequencer) sign(ctx context.Context, o *Observation) error {
 			return nil
 		}
 		size, now := min(t.Size, last.Size+signAtMost), s.cfg.Clock()
-		for from, to := last.Size, int64(0); from < size; from = to {
-			to = min((from/tileWidth+1)*tileWidth, size)
+		for from := last.Size; from < size; {
+			to := min((from/tileWidth+1)*tileWidth, size)
 			placed, err := entriesAt(ctx, tx, t, from, to)
 			if err != nil {
 				return err
@@ -83,6 +83,7 @@ func (s *Sequencer) sign(ctx context.Context, o *Observation) error {
 				}
 				delays = append(delays, now.Sub(placed[i].Timestamp))
 			}
+			from = to
 		}
 		root, err := rootOf(rebuilt)
 		if err != nil {
@@ -155,8 +156,7 @@ func entriesAt(ctx context.Context, q postgres.Querier, t *treeState, from, to i
 	}
 	placed, err := postgres.Many[placedEntry](ctx, q, `
 		SELECT $3 + o.i - 1 AS index, `+entryColumns+`
-		FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, i)
-		JOIN audit_logs ON timestamp = o.at AND id = o.oid
+		FROM `+named+`
 		ORDER BY o.i`, ids[from-first:to-first], timestamps[from-first:to-first], from)
 	if err != nil {
 		return nil, err

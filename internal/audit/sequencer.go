@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// sequenceBatch bounds what is in memory: a leaf has at most 64 KiB.
-	sequenceBatch = 1024
+	// SequenceBatch is how many entries a round brings into the tree at the most, which bounds what is in memory: a leaf has
+	// at most 64 KiB. A round that brings fewer has brought all there was, and the next may wait: many small rounds cost
+	// more than few.
+	SequenceBatch = 1024
 	// leaseTime is how long a leader that has gone silent keeps others waiting; after a quarter of it, it renews.
 	leaseTime = 4 * time.Second
 	// signEvery is how often a tree that grows is signed.
@@ -235,13 +237,17 @@ func (s *Sequencer) lead(ctx context.Context) error {
 	return nil
 }
 
+// planning is how the queries of a round are planned: once and for long, because planning takes longer than running them;
+// and by index, because a month that has just begun looks small and is not later.
+const planning = `SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off`
+
 // fenced runs fn in a transaction with one snapshot, which also says which partitions there are: they are not exchanged
 // before its end. A server that hears nothing from it for two seconds ends it, so that a stopped leader holds nothing up.
 func (s *Sequencer) fenced(ctx context.Context, fn func(tx pgx.Tx, tree *treeState) error) error {
 	err := pgx.BeginTxFunc(ctx, s.conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
 		// LOCK takes no snapshot, so the one below is later than whatever it waited for.
 		if _, err := tx.Exec(ctx, `
-			SET LOCAL idle_in_transaction_session_timeout = '2s'; SET LOCAL plan_cache_mode = force_generic_plan;
+			SET LOCAL idle_in_transaction_session_timeout = '2s'; `+planning+`;
 			LOCK TABLE ONLY audit_logs IN ACCESS SHARE MODE`); err != nil {
 			return err
 		}
@@ -345,7 +351,7 @@ func (s *Sequencer) sequence(ctx context.Context, o *Observation) error {
 		if t.Pending != nil {
 			until = *t.Pending
 		}
-		rows, err := collectEntries(ctx, tx, window, t.Snapshot, until, t.CursorXid, t.CursorTimestamp, t.CursorID, t.Recheck, sequenceBatch)
+		rows, err := collectEntries(ctx, tx, window, t.Snapshot, until, t.CursorXid, t.CursorTimestamp, t.CursorID, t.Recheck, SequenceBatch)
 		if err != nil {
 			return err
 		}
@@ -355,7 +361,7 @@ func (s *Sequencer) sequence(ctx context.Context, o *Observation) error {
 		}
 		full := &pgx.Batch{}
 		s.append(ctx, full, t, rows, o)
-		if len(rows) == sequenceBatch {
+		if len(rows) == SequenceBatch {
 			last := rows[len(rows)-1]
 			t.Pending, t.CursorXid, t.CursorTimestamp, t.CursorID = &until, &last.Xid, &last.Timestamp, &last.ID
 		} else {
@@ -368,6 +374,12 @@ func (s *Sequencer) sequence(ctx context.Context, o *Observation) error {
 		return nil
 	})
 }
+
+// named are the entries that $1 and $2, ids and times, name, in that order by o.i. Each is looked up by itself, whatever the
+// planner thinks of how many there are.
+const named = `
+	unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, i)
+	CROSS JOIN LATERAL (SELECT * FROM audit_logs WHERE timestamp = o.at AND id = o.oid LIMIT 1) e`
 
 func collectEntries(ctx context.Context, tx pgx.Tx, sql string, args ...any) ([]entryRow, error) {
 	rows, err := tx.Query(ctx, sql, args...)
@@ -441,7 +453,7 @@ func findOrphans(ctx context.Context, q postgres.Querier, from string) ([]orphan
 		  AND (pg_visible_in_snapshot(e.xid, (SELECT snapshot FROM audit_tree)) OR e.xid >= (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::xid8))
 		  AND NOT EXISTS (SELECT FROM placed p WHERE p.id = e.id)
 		ORDER BY e.timestamp, e.id
-		LIMIT $2`, from, sequenceBatch)
+		LIMIT $2`, from, SequenceBatch)
 }
 
 // adopt brings orphans into the tree.
@@ -453,7 +465,7 @@ func (s *Sequencer) adopt(ctx context.Context, found []orphan) error {
 	return s.fenced(ctx, func(tx pgx.Tx, t *treeState) error {
 		rows, err := collectEntries(ctx, tx, `
 			SELECT `+entryColumns+`
-			FROM unnest($1::uuid[], $2::timestamptz[]) o (oid, at) JOIN audit_logs e ON e.timestamp = o.at AND e.id = o.oid
+			FROM `+named+`
 			WHERE NOT `+placed+`
 			ORDER BY e.timestamp, e.id`, ids, timestamps)
 		if err != nil || len(rows) == 0 {

@@ -406,9 +406,9 @@ func TestWhatIsRefusedForGoodHoldsNobodyUp(t *testing.T) {
 	work(t, s)
 	dead := map[string]int{}
 	for _, d := range h.deliveries(t, notify.Dead) {
-		dead[d.Channel+" "+d.Target]++
+		dead[d.Channel+":"+d.Target]++
 	}
-	want := map[string]int{"webhook ": 1, "email " + string(h.org.Users[0][actor.Engineer]): 2}
+	want := map[string]int{"webhook:": 1, "email:" + string(h.org.Users[0][actor.Engineer]): 2}
 	if fmt.Sprint(dead) != fmt.Sprint(want) || len(hook.got()) != 1 || len(office.got()) != 2 {
 		t.Errorf("dead %v, want %v; %d posts, %d letters", dead, want, len(hook.got()), len(office.got()))
 	}

@@ -216,13 +216,14 @@ func render(kind string, payload map[string]any, names map[string]string) (subje
 		},
 		"lower": func(s string) string { return strings.ToLower(s[:1]) + s[1:] },
 		"does": func(what any) string {
-			if s := strings.ToLower(fmt.Sprint(what)); s == "stop" {
+			switch s := strings.ToLower(fmt.Sprint(what)); s {
+			case "stop":
 				return "be stopped"
-			} else if s == "terminate" {
+			case "terminate":
 				return "be terminated"
-			} else if s == "flag" {
+			case "flag":
 				return "be marked as forgotten"
-			} else {
+			default:
 				return s
 			}
 		},

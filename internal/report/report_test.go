@@ -28,6 +28,7 @@ import (
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/postgres/pgtest"
 	"github.com/robco-forge/forge/internal/price"
 	"github.com/robco-forge/forge/internal/report"
@@ -496,6 +497,17 @@ func TestTwoClosingsAtOnceAndSettlementBesideThem(t *testing.T) {
 	all := pgtest.Value[money.USD](t, r.DB, `SELECT sum(total_cost_micros)::bigint FROM cost_records`)
 	if got := closings[0].TotalMicros + usd(t, next.Total.Total); got != all {
 		t.Errorf("the reports come to %s, the records to %s", got, all)
+	}
+}
+
+// The application cannot close a month without an entry in the audit log.
+func TestAMonthIsNotClosedUnrecorded(t *testing.T) {
+	r := november(t)
+	_, err := r.Pool.Exec(t.Context(), `
+		INSERT INTO cost_months (month, closed_at, closed_by, records, last_record, total_micros, content_hash)
+		VALUES ('2026-11-01Z', now(), 'nobody', 0, '', 0, sha256(''))`)
+	if !postgres.Violates(err, "cost_months_recorded") {
+		t.Errorf("closed unrecorded: %v", err)
 	}
 }
 

@@ -109,7 +109,7 @@ func (w *Workers) Run(ctx context.Context) {
 		wg.Go(func() { w.loop(ctx, "notify", idlePoll, nil, w.Notify.Round) })
 	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
-	wg.Go(func() { w.loop(ctx, "audit_tree", treePoll, nil, w.Tree.Round) })
+	wg.Go(func() { w.loopFull(ctx, "audit_tree", treePoll, nil, audit.SequenceBatch, w.Tree.Round) })
 	wg.Go(func() { w.loop(ctx, "audit_orphans", orphansEvery, nil, w.orphans) })
 	wg.Go(func() { w.loop(ctx, "housekeeping", houseEvery, nil, w.housekeeping) })
 	wg.Go(func() {
@@ -127,6 +127,11 @@ func (w *Workers) Run(ctx context.Context) {
 // loop calls step again and again: at once while there is work, else when poked or after the pause. A step that has
 // begun is finished after ctx has ended.
 func (w *Workers) loop(ctx context.Context, name string, pause time.Duration, poke <-chan struct{}, step func(context.Context) (int, error)) {
+	w.loopFull(ctx, name, pause, poke, 1, step)
+}
+
+// loopFull is loop for a step that is called again at once only after it had a full load.
+func (w *Workers) loopFull(ctx context.Context, name string, pause time.Duration, poke <-chan struct{}, full int, step func(context.Context) (int, error)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -148,7 +153,7 @@ func (w *Workers) loop(ctx context.Context, name string, pause time.Duration, po
 			w.last.Store(time.Now().UnixMilli())
 			w.rounds.WithLabelValues(name, "ok").Inc()
 			w.handled.WithLabelValues(name).Add(float64(n)) // not money: a count
-			if n == 0 {
+			if n < full {
 				break
 			}
 		}
