@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -254,24 +255,28 @@ func TestAMonthWorkedOutByHand(t *testing.T) {
 	for _, w := range doc.Workspaces {
 		got[fmt.Sprintf("%s %s %s %s", w.Name, w.Team, w.Project, w.BundleType)] = lineOf(t, w.CostParts)
 	}
-	// The correction is counted under what it corrects, STANDARD; running seconds are 2.5 h and half an hour.
-	want := map[string]string{
-		"total":                                   "34.075 1.200 0.000 -4.875 0.000 30.400 10800",
-		"team backend":                            "16.250 0.900 0.000 -4.875 0.000 12.275 9000",
-		"team data":                               "17.825 0.300 0.000 0.000 0.000 18.125 1800",
-		"project backend-project":                 "16.250 0.900 0.000 -4.875 0.000 12.275 9000",
-		"project data-project":                    "0.325 0.300 0.000 0.000 0.000 0.625 1800",
-		"project ":                                "17.500 0.000 0.000 0.000 0.000 17.500 0",
-		"cost centre cc-1000":                     "16.250 0.900 0.000 -4.875 0.000 12.275 9000",
-		"cost centre cc-2000":                     "17.825 0.300 0.000 0.000 0.000 18.125 1800",
-		"bundle STANDARD":                         "27.575 1.200 0.000 -4.875 0.000 23.900 10800",
-		"bundle PERFORMANCE":                      "6.500 0.000 0.000 0.000 0.000 6.500 0",
-		"one backend backend-project STANDARD":    "9.750 0.900 0.000 -4.875 0.000 5.775 9000",
-		"one backend backend-project PERFORMANCE": "6.500 0.000 0.000 0.000 0.000 6.500 0",
-		"=2+2 data  STANDARD":                     "17.500 0.000 0.000 0.000 0.000 17.500 0",
-		"three data data-project STANDARD":        "0.325 0.300 0.000 0.000 0.000 0.625 1800",
+	// A correction is counted under what it corrects: STANDARD. The seconds are those of 2.5 h and of half an hour.
+	const want = `
+=2+2 data  STANDARD: 17.500 0.000 0.000 0.000 0.000 17.500 0
+bundle PERFORMANCE: 6.500 0.000 0.000 0.000 0.000 6.500 0
+bundle STANDARD: 27.575 1.200 0.000 -4.875 0.000 23.900 10800
+cost centre cc-1000: 16.250 0.900 0.000 -4.875 0.000 12.275 9000
+cost centre cc-2000: 17.825 0.300 0.000 0.000 0.000 18.125 1800
+one backend backend-project PERFORMANCE: 6.500 0.000 0.000 0.000 0.000 6.500 0
+one backend backend-project STANDARD: 9.750 0.900 0.000 -4.875 0.000 5.775 9000
+project : 17.500 0.000 0.000 0.000 0.000 17.500 0
+project backend-project: 16.250 0.900 0.000 -4.875 0.000 12.275 9000
+project data-project: 0.325 0.300 0.000 0.000 0.000 0.625 1800
+team backend: 16.250 0.900 0.000 -4.875 0.000 12.275 9000
+team data: 17.825 0.300 0.000 0.000 0.000 18.125 1800
+three data data-project STANDARD: 0.325 0.300 0.000 0.000 0.000 0.625 1800
+total: 34.075 1.200 0.000 -4.875 0.000 30.400 10800
+`
+	text := "\n"
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		text += name + ": " + got[name] + "\n"
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, text); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if doc.Status != "provisional" || !slices.Equal(doc.NotMetered, []string{"data_transfer"}) {
