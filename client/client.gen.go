@@ -95,22 +95,22 @@ func (e BlueprintEventWhat) Valid() bool {
 
 // Defines values for BlueprintImageKind.
 const (
-	Bundle  BlueprintImageKind = "bundle"
-	Capture BlueprintImageKind = "capture"
-	Copy    BlueprintImageKind = "copy"
-	Given   BlueprintImageKind = "given"
+	BlueprintImageKindBundle  BlueprintImageKind = "bundle"
+	BlueprintImageKindCapture BlueprintImageKind = "capture"
+	BlueprintImageKindCopy    BlueprintImageKind = "copy"
+	BlueprintImageKindGiven   BlueprintImageKind = "given"
 )
 
 // Valid indicates whether the value is a known member of the BlueprintImageKind enum.
 func (e BlueprintImageKind) Valid() bool {
 	switch e {
-	case Bundle:
+	case BlueprintImageKindBundle:
 		return true
-	case Capture:
+	case BlueprintImageKindCapture:
 		return true
-	case Copy:
+	case BlueprintImageKindCopy:
 		return true
-	case Given:
+	case BlueprintImageKindGiven:
 		return true
 	default:
 		return false
@@ -306,6 +306,24 @@ func (e CostRecordKind) Valid() bool {
 	case CostRecordKindStorage:
 		return true
 	case CostRecordKindTransfer:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CostReportStatus.
+const (
+	Closed      CostReportStatus = "closed"
+	Provisional CostReportStatus = "provisional"
+)
+
+// Valid indicates whether the value is a known member of the CostReportStatus enum.
+func (e CostReportStatus) Valid() bool {
+	switch e {
+	case Closed:
+		return true
+	case Provisional:
 		return true
 	default:
 		return false
@@ -1131,6 +1149,57 @@ func (e EstimateCostParamsRunningMode) Valid() bool {
 	}
 }
 
+// Defines values for GetCostReportParamsFormat.
+const (
+	Csv   GetCostReportParamsFormat = "csv"
+	Focus GetCostReportParamsFormat = "focus"
+	Json  GetCostReportParamsFormat = "json"
+	Pdf   GetCostReportParamsFormat = "pdf"
+)
+
+// Valid indicates whether the value is a known member of the GetCostReportParamsFormat enum.
+func (e GetCostReportParamsFormat) Valid() bool {
+	switch e {
+	case Csv:
+		return true
+	case Focus:
+		return true
+	case Json:
+		return true
+	case Pdf:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetCostReportParamsGroupBy.
+const (
+	GetCostReportParamsGroupByBundle     GetCostReportParamsGroupBy = "bundle"
+	GetCostReportParamsGroupByCostCentre GetCostReportParamsGroupBy = "cost_centre"
+	GetCostReportParamsGroupByProject    GetCostReportParamsGroupBy = "project"
+	GetCostReportParamsGroupByTeam       GetCostReportParamsGroupBy = "team"
+	GetCostReportParamsGroupByWorkspace  GetCostReportParamsGroupBy = "workspace"
+)
+
+// Valid indicates whether the value is a known member of the GetCostReportParamsGroupBy enum.
+func (e GetCostReportParamsGroupBy) Valid() bool {
+	switch e {
+	case GetCostReportParamsGroupByBundle:
+		return true
+	case GetCostReportParamsGroupByCostCentre:
+		return true
+	case GetCostReportParamsGroupByProject:
+		return true
+	case GetCostReportParamsGroupByTeam:
+		return true
+	case GetCostReportParamsGroupByWorkspace:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SummariseCostsParamsGranularity.
 const (
 	SummariseCostsParamsGranularityDay   SummariseCostsParamsGranularity = "day"
@@ -1876,6 +1945,41 @@ type CostGroup struct {
 	Untagged *bool `json:"untagged,omitempty"`
 }
 
+// CostMonth defines model for CostMonth.
+type CostMonth struct {
+	ClosedAt time.Time `json:"closed_at"`
+
+	// Hash SHA-256 of the whole report as JSON, in hexadecimal
+	Hash       string  `json:"hash"`
+	LastRecord *string `json:"last_record,omitempty"`
+
+	// Month Examples: 2026-11
+	Month   string `json:"month"`
+	Records int64  `json:"records"`
+	Total   Money  `json:"total"`
+}
+
+// CostParts defines model for CostParts.
+type CostParts struct {
+	// Corrections Of fees of this month
+	Corrections Money `json:"corrections"`
+
+	// DataTransfer Absent: it is not metered
+	DataTransfer *Money `json:"data_transfer,omitempty"`
+
+	// EarlierMonths What was recorded for earlier months after they were closed
+	EarlierMonths Money `json:"earlier_months"`
+	MonthlyFee    Money `json:"monthly_fee"`
+
+	// Running Hours
+	Running        Money `json:"running"`
+	RunningSeconds int64 `json:"running_seconds"`
+
+	// Storage Volumes beyond the bundle's
+	Storage Money `json:"storage"`
+	Total   Money `json:"total"`
+}
+
 // CostPeriod defines model for CostPeriod.
 type CostPeriod struct {
 	From  time.Time `json:"from"`
@@ -1937,6 +2041,108 @@ type CostRecordKind string
 type CostRecordList struct {
 	Items      []CostRecord `json:"items"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
+// CostReport defines model for CostReport.
+type CostReport struct {
+	AsOf        time.Time          `json:"as_of"`
+	Bundles     *[]CostReportGroup `json:"bundles,omitempty"`
+	CostCentres *[]CostReportGroup `json:"cost_centres,omitempty"`
+	From        time.Time          `json:"from"`
+
+	// LastRecord The newest of them
+	LastRecord *string `json:"last_record,omitempty"`
+
+	// Month Examples: 2026-11
+	Month string `json:"month"`
+
+	// NotMetered What costs money at Amazon and is in no figure
+	NotMetered []string           `json:"not_metered"`
+	Projects   *[]CostReportGroup `json:"projects,omitempty"`
+
+	// Records How many cost records it is made of
+	Records int64 `json:"records"`
+
+	// Status A provisional report still changes; a closed one never
+	Status CostReportStatus `json:"status"`
+
+	// TeamId Only this team's
+	TeamId *string `json:"team_id,omitempty"`
+
+	// Teams Dearest first
+	Teams *[]CostReportGroup `json:"teams,omitempty"`
+	To    time.Time          `json:"to"`
+	Total CostParts          `json:"total"`
+
+	// UserId Only this person's
+	UserId *string `json:"user_id,omitempty"`
+
+	// Version Of the form of this document
+	Version    int64             `json:"version"`
+	Workspaces *[]CostReportLine `json:"workspaces,omitempty"`
+}
+
+// CostReportStatus A provisional report still changes; a closed one never
+type CostReportStatus string
+
+// CostReportGroup defines model for CostReportGroup.
+type CostReportGroup struct {
+	// Corrections Of fees of this month
+	Corrections Money `json:"corrections"`
+
+	// DataTransfer Absent: it is not metered
+	DataTransfer *Money `json:"data_transfer,omitempty"`
+
+	// EarlierMonths What was recorded for earlier months after they were closed
+	EarlierMonths Money `json:"earlier_months"`
+
+	// Key An id, a cost centre or a bundle type; empty: none
+	Key        string  `json:"key"`
+	MonthlyFee Money   `json:"monthly_fee"`
+	Name       *string `json:"name,omitempty"`
+
+	// Running Hours
+	Running        Money `json:"running"`
+	RunningSeconds int64 `json:"running_seconds"`
+
+	// Storage Volumes beyond the bundle's
+	Storage Money `json:"storage"`
+	Total   Money `json:"total"`
+}
+
+// CostReportLine defines model for CostReportLine.
+type CostReportLine struct {
+	BundleType string `json:"bundle_type"`
+
+	// Corrections Of fees of this month
+	Corrections Money  `json:"corrections"`
+	CostCentre  string `json:"cost_centre"`
+
+	// DataTransfer Absent: it is not metered
+	DataTransfer *Money `json:"data_transfer,omitempty"`
+
+	// EarlierMonths What was recorded for earlier months after they were closed
+	EarlierMonths Money   `json:"earlier_months"`
+	MonthlyFee    Money   `json:"monthly_fee"`
+	Name          string  `json:"name"`
+	Project       *string `json:"project,omitempty"`
+	ProjectId     *string `json:"project_id,omitempty"`
+
+	// ProviderId Its id at Amazon
+	ProviderId *string `json:"provider_id,omitempty"`
+	Region     string  `json:"region"`
+
+	// Running Hours
+	Running        Money `json:"running"`
+	RunningSeconds int64 `json:"running_seconds"`
+
+	// Storage Volumes beyond the bundle's
+	Storage     Money  `json:"storage"`
+	Team        string `json:"team"`
+	TeamId      string `json:"team_id"`
+	Total       Money  `json:"total"`
+	UserId      string `json:"user_id"`
+	WorkspaceId string `json:"workspace_id"`
 }
 
 // CostSummary defines model for CostSummary.
@@ -3344,6 +3550,21 @@ type EstimateCostParams struct {
 // EstimateCostParamsRunningMode defines parameters for EstimateCost.
 type EstimateCostParamsRunningMode string
 
+// GetCostReportParams defines parameters for GetCostReport.
+type GetCostReportParams struct {
+	// Format focus is the FinOps Open Cost and Usage Specification 1.2 as CSV
+	Format *GetCostReportParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+
+	// GroupBy Only these rows; all of them when left out
+	GroupBy *GetCostReportParamsGroupBy `form:"group_by,omitempty" json:"group_by,omitempty"`
+}
+
+// GetCostReportParamsFormat defines parameters for GetCostReport.
+type GetCostReportParamsFormat string
+
+// GetCostReportParamsGroupBy defines parameters for GetCostReport.
+type GetCostReportParamsGroupBy string
+
 // SummariseCostsParams defines parameters for SummariseCosts.
 type SummariseCostsParams struct {
 	// From The beginning of this month when left out
@@ -4184,6 +4405,16 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
 	EstimateCost(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CloseCostMonth Make the report of a month final
+	//
+	// Corresponds with POST /api/v1/costs/months/{month}/close (the `CloseCostMonth` operationId).
+	CloseCostMonth(ctx context.Context, month string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetCostReport What a month cost, for showback and chargeback
+	//
+	// Corresponds with GET /api/v1/costs/reports/{month} (the `GetCostReport` operationId).
+	GetCostReport(ctx context.Context, month string, params *GetCostReportParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SummariseCosts Cost by group, exact to this second
 	//
@@ -5260,6 +5491,36 @@ func (c *Client) ListCostRecords(ctx context.Context, params *ListCostRecordsPar
 // Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
 func (c *Client) EstimateCost(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewEstimateCostRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CloseCostMonth Make the report of a month final
+//
+// Corresponds with POST /api/v1/costs/months/{month}/close (the `CloseCostMonth` operationId).
+func (c *Client) CloseCostMonth(ctx context.Context, month string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCloseCostMonthRequest(c.Server, month)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetCostReport What a month cost, for showback and chargeback
+//
+// Corresponds with GET /api/v1/costs/reports/{month} (the `GetCostReport` operationId).
+func (c *Client) GetCostReport(ctx context.Context, month string, params *GetCostReportParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetCostReportRequest(c.Server, month, params)
 	if err != nil {
 		return nil, err
 	}
@@ -8368,6 +8629,113 @@ func NewEstimateCostRequest(server string, params *EstimateCostParams) (*http.Re
 		if params.Hours != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "hours", *params.Hours, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCloseCostMonthRequest constructs an http.Request for the CloseCostMonth method
+func NewCloseCostMonthRequest(server string, month string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "month", month, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/costs/months/%s/close", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetCostReportRequest constructs an http.Request for the GetCostReport method
+func NewGetCostReportRequest(server string, month string, params *GetCostReportParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "month", month, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/costs/reports/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.GroupBy != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "group_by", *params.GroupBy, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -12288,6 +12656,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/costs/estimate (the `EstimateCost` operationId).
 	EstimateCostWithResponse(ctx context.Context, params *EstimateCostParams, reqEditors ...RequestEditorFn) (*EstimateCostResponse, error)
 
+	// CloseCostMonthWithResponse Make the report of a month final
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/costs/months/{month}/close (the `CloseCostMonth` operationId).
+	CloseCostMonthWithResponse(ctx context.Context, month string, reqEditors ...RequestEditorFn) (*CloseCostMonthResponse, error)
+
+	// GetCostReportWithResponse What a month cost, for showback and chargeback
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/costs/reports/{month} (the `GetCostReport` operationId).
+	GetCostReportWithResponse(ctx context.Context, month string, params *GetCostReportParams, reqEditors ...RequestEditorFn) (*GetCostReportResponse, error)
+
 	// SummariseCostsWithResponse Cost by group, exact to this second
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -15879,6 +16261,224 @@ func (r EstimateCostResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r EstimateCostResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CloseCostMonthResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CostMonth
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CloseCostMonthResponse) GetJSON200() *CostMonth {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CloseCostMonthResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CloseCostMonthResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CloseCostMonthResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CloseCostMonthResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CloseCostMonthResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetCostReportResponse200Headers the declared response headers of an HTTP 200 response for GetCostReport
+type GetCostReportResponse200Headers struct {
+	ContentDisposition *string
+	ContentType        *string
+	CostReportHash     *string
+	ETag               *string
+}
+
+type GetCostReportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CostReport
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetCostReportResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetCostReportResponse) GetJSON200() *CostReport {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetCostReportResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetCostReportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetCostReportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetCostReportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetCostReportResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -22167,6 +22767,32 @@ func (c *ClientWithResponses) EstimateCostWithResponse(ctx context.Context, para
 	return ParseEstimateCostResponse(rsp)
 }
 
+// CloseCostMonthWithResponse Make the report of a month final
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/costs/months/{month}/close (the `CloseCostMonth` operationId).
+func (c *ClientWithResponses) CloseCostMonthWithResponse(ctx context.Context, month string, reqEditors ...RequestEditorFn) (*CloseCostMonthResponse, error) {
+	rsp, err := c.CloseCostMonth(ctx, month, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCloseCostMonthResponse(rsp)
+}
+
+// GetCostReportWithResponse What a month cost, for showback and chargeback
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/costs/reports/{month} (the `GetCostReport` operationId).
+func (c *ClientWithResponses) GetCostReportWithResponse(ctx context.Context, month string, params *GetCostReportParams, reqEditors ...RequestEditorFn) (*GetCostReportResponse, error) {
+	rsp, err := c.GetCostReport(ctx, month, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetCostReportResponse(rsp)
+}
+
 // SummariseCostsWithResponse Cost by group, exact to this second
 //
 // Returns a wrapper object for the known response body format(s).
@@ -25887,6 +26513,221 @@ func ParseEstimateCostResponse(rsp *http.Response) (*EstimateCostResponse, error
 		}
 		response.ApplicationproblemJSON503 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseCloseCostMonthResponse parses an HTTP response from a CloseCostMonthWithResponse call
+func ParseCloseCostMonthResponse(rsp *http.Response) (*CloseCostMonthResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CloseCostMonthResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CostMonth
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetCostReportResponse parses an HTTP response from a GetCostReportWithResponse call
+func ParseGetCostReportResponse(rsp *http.Response) (*GetCostReportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetCostReportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CostReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/csv) unsupported
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetCostReportResponse200Headers
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = &value
+		}
+		if values := rsp.Header.Values("Content-Type"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Type", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentType = &value
+		}
+		if values := rsp.Header.Values("Cost-Report-Hash"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cost-Report-Hash", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CostReportHash = &value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil

@@ -48,6 +48,7 @@ var ranks = map[string]int{
 
 	// The domain: usage and permission flow down.
 	"internal/workspace":        7,
+	"internal/report":           7,
 	"internal/cost":             6,
 	"internal/blueprint":        6,
 	"internal/blueprint/spec":   1, // the form alone, for the command line too
@@ -112,7 +113,7 @@ var impure = []string{"database/sql", "github.com/jackc/pgx", "net", "os"}
 var vague = []string{"util", "utils", "common", "models", "interfaces", "mocks", "helpers", "pkg"}
 
 // exact packages hold money: no floating point in them, unless the line says `// not money` and what it is instead.
-var exact = []string{"api", "internal/budget", "internal/cost", "internal/money", "internal/price"}
+var exact = []string{"api", "internal/budget", "internal/cost", "internal/money", "internal/price", "internal/report"}
 
 type edge struct{ from, to string }
 

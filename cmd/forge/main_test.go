@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -52,6 +53,7 @@ func TestScripts(t *testing.T) {
 			path := filepath.Join(e.WorkDir, "config.yaml")
 			e.Setenv("FORGE_CONFIG", path)
 			e.Setenv("API", info.API)
+			e.Setenv("MONTH", time.Now().UTC().Format("2006-01"))
 			e.Setenv("AMAZON", info.AWS)
 			e.Setenv("DATABASE", info.DatabaseURL)
 			e.Setenv("AUDITOR", contexts["auditor"].Token)

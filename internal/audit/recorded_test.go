@@ -38,6 +38,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 		"blueprint_versions":   {sql: `INSERT INTO blueprint_versions (id, blueprint_id, number, definition, digest, created_by, created_at) SELECT 'bpv_x', id, 99, 'x', encode(sha256('x'), 'hex'), 'x', now() FROM blueprints LIMIT 1`},
 		"blueprint_statuses":   {sql: `INSERT INTO blueprint_statuses (version_id, ordinal, status, set_by, set_at) SELECT version_id, 3, 'archived', 'x', now() FROM blueprint_statuses LIMIT 1`},
 		"blueprint_promotions": {sql: `INSERT INTO blueprint_promotions (blueprint_id, ordinal, number, kind, set_by, set_at) SELECT blueprint_id, 99, number, 'promote', 'x', now() FROM blueprint_versions LIMIT 1`},
+		"cost_months":          {sql: `INSERT INTO cost_months (month, closed_at, closed_by, records, last_record, total_micros, content_hash) VALUES ('2026-01-01Z', now(), 'x', 0, '', 0, sha256('x'))`},
 		"price_books":          {sql: `INSERT INTO price_books (source, hour_rule, effective_from, imported_at) VALUES ('x', 'second', now(), now())`},
 		"user_budgets":         {sql: `UPDATE user_budgets SET version = version + 1`},
 		"policy_pauses":        {sql: `INSERT INTO policy_pauses (target, reason, paused_by, paused_at) VALUES ('idle', 'x', 'x', now()) ON CONFLICT (target) DO UPDATE SET reason = 'y'`},
@@ -87,7 +88,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 			}
 		})
 	}
-	if n := pgtest.Value[int](t, r.DB, `SELECT count(*) FROM pg_trigger WHERE tgfoid = 'refuse_unrecorded'::regproc`); n != 13 {
-		t.Errorf("%d triggers are there, and 13 are tested here", n)
+	if n := pgtest.Value[int](t, r.DB, `SELECT count(*) FROM pg_trigger WHERE tgfoid = 'refuse_unrecorded'::regproc`); n != 14 {
+		t.Errorf("%d triggers are there, and 14 are tested here", n)
 	}
 }

@@ -148,7 +148,7 @@ tag:KEY. Dates are days of the time zone or RFC 3339 instants; the period ends b
 		}
 		return s.emit(r.Body, costTable(s, sum))
 	})
-	c.AddCommand(e.costsExplainCommand(), e.costsRecordsCommand(), e.costsEstimateCommand())
+	c.AddCommand(e.costsExplainCommand(), e.costsRecordsCommand(), e.costsEstimateCommand(), e.costsReportCommand(), e.costsCloseCommand())
 	return c
 }
 

@@ -128,6 +128,7 @@ func (s *Server) routes() {
 	s.blueprintImageRoutes()
 	s.moneyRoutes()
 	s.costRoutes()
+	s.reportRoutes()
 	s.priceRoutes()
 	s.auditRoutes()
 	s.auditLogRoutes()

@@ -46,6 +46,7 @@ const (
 	// BlueprintUpgrade is to bring the WorkSpaces of a blueprint to another version.
 	BlueprintUpgrade Action = "blueprint.upgrade"
 	CostRead         Action = "cost.read"
+	CostClose        Action = "cost.close" // a month
 	PriceRead        Action = "price.read"
 	PriceImport      Action = "price.import"
 	BudgetRead       Action = "budget.read"
@@ -91,6 +92,7 @@ var table = map[Action]map[actor.Role]Reach{
 	BlueprintWrite:      {actor.TeamLead: Team, actor.Admin: Any},
 	BlueprintUpgrade:    {actor.TeamLead: Team, actor.Admin: Any},
 	CostRead:            {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	CostClose:           {actor.Finance: Any, actor.Admin: Any},
 	PriceRead:           {actor.Engineer: Any, actor.Contractor: Any, actor.TeamLead: Any, actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
 	PriceImport:         {actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},

@@ -20,7 +20,7 @@ var matrix = map[policy.Action]string{
 	policy.CostRead: "oota-a", policy.BudgetRead: "oota-a", policy.BudgetSet: "--ta-a", policy.AuditRead: "----aa",
 	policy.WorkspaceExtendLife: "--t--a", policy.WorkspaceAdopt: "-----a", policy.PolicyRead: "aaaaaa", policy.PolicyManage: "-----a", policy.PolicySimulate: "--ta-a",
 	policy.DriftRead: "----aa", policy.DriftSweep: "-----a",
-	policy.PriceRead: "aaaaaa", policy.PriceImport: "---a-a",
+	policy.PriceRead: "aaaaaa", policy.PriceImport: "---a-a", policy.CostClose: "---a-a",
 	policy.NotificationRead: "-----a", policy.NotificationManage: "-----a",
 }
 

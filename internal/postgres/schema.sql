@@ -678,6 +678,69 @@ CREATE TABLE cost_days (
 ) WITH (fillfactor = 70);
 CREATE INDEX cost_days_day_idx ON cost_days (dimension, day);
 
+-- Months whose report is final (internal/report). They are closed one after the other, from the first that cost anything.
+CREATE TABLE cost_months (
+  month timestamptz PRIMARY KEY,
+  closed_at timestamptz NOT NULL,
+  closed_by text NOT NULL,
+  records bigint NOT NULL,
+  last_record text NOT NULL, -- the newest that it covers, '' if it has none
+  total_micros bigint NOT NULL,
+  content_hash bytea NOT NULL, -- SHA-256 of the report as JSON
+  CONSTRAINT cost_months_month_ck CHECK (month = date_trunc('month', month, 'UTC')),
+  CONSTRAINT cost_months_content_hash_ck CHECK (octet_length(content_hash) = 32)
+);
+
+-- What things that a closed month's report names were called when it was closed, and their ids at Amazon.
+CREATE TABLE cost_month_names (
+  month timestamptz NOT NULL,
+  id text NOT NULL,
+  name text NOT NULL,
+  provider_id text NOT NULL,
+  PRIMARY KEY (month, id)
+);
+
+-- Records that were written for a month after it was closed, and the month in whose report they are instead. So every record
+-- is in the report of one month, and a closed one never changes.
+CREATE TABLE cost_late_records (
+  record_id text PRIMARY KEY,
+  reported_in timestamptz NOT NULL,
+  CONSTRAINT cost_late_records_record_fk FOREIGN KEY (record_id) REFERENCES cost_records (id)
+);
+CREATE INDEX cost_late_records_reported_idx ON cost_late_records (reported_in);
+
+CREATE TRIGGER cost_months_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON cost_months FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER cost_month_names_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON cost_month_names FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER cost_late_records_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON cost_late_records FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Whoever writes a record shares the lock of its month until the commit, and whoever closes the month has it to himself:
+-- either the report sees the record, or the writer sees that the month is closed. 1836019316 is "mont" in ASCII.
+CREATE FUNCTION note_late_records() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp SET timezone = 'UTC' AS $body$
+DECLARE
+  m timestamptz;
+  closed timestamptz;
+  goes_to timestamptz;
+BEGIN
+  FOR m IN SELECT DISTINCT date_trunc('month', period_start) FROM inserted ORDER BY 1 LOOP
+    PERFORM pg_advisory_xact_lock_shared(1836019316, (extract(year FROM m) * 12 + extract(month FROM m))::integer);
+    SELECT max(month) INTO closed FROM cost_months;
+    CONTINUE WHEN closed IS NULL OR m > closed;
+    LOOP
+      goes_to := closed + interval '1 month';
+      PERFORM pg_advisory_xact_lock_shared(1836019316, (extract(year FROM goes_to) * 12 + extract(month FROM goes_to))::integer);
+      SELECT max(month) INTO closed FROM cost_months;
+      EXIT WHEN closed < goes_to;
+    END LOOP;
+    INSERT INTO cost_late_records (record_id, reported_in)
+    SELECT id, goes_to FROM inserted WHERE date_trunc('month', period_start) = m;
+  END LOOP;
+  RETURN NULL;
+END
+$body$;
+CREATE TRIGGER cost_records_late AFTER INSERT ON cost_records REFERENCING NEW TABLE AS inserted
+FOR EACH STATEMENT EXECUTE FUNCTION note_late_records();
+
 -- Budgets -----------------------------------------------------------------------------------------------------------
 
 CREATE TABLE user_budgets (
@@ -1167,6 +1230,7 @@ CREATE CONSTRAINT TRIGGER blueprint_versions_recorded AFTER INSERT ON blueprint_
 CREATE CONSTRAINT TRIGGER blueprint_statuses_recorded AFTER INSERT ON blueprint_statuses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprint_promotions_recorded AFTER INSERT ON blueprint_promotions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER price_books_recorded AFTER INSERT ON price_books DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
+CREATE CONSTRAINT TRIGGER cost_months_recorded AFTER INSERT ON cost_months DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER policy_pauses_recorded AFTER INSERT OR UPDATE OR DELETE ON policy_pauses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER tokens_recorded AFTER INSERT OR UPDATE OF revoked_at OR DELETE ON tokens DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER workspaces_recorded AFTER INSERT OR DELETE ON workspaces DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
@@ -1182,7 +1246,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
 GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, notification_deliveries, drift_sweeps, drift_findings,
   organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
-GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, budget_entries, audit_logs,
+GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, cost_months, cost_month_names, cost_late_records, budget_entries, audit_logs,
   audit_personal_data, audit_subject_keys, audit_tree, audit_bundles, audit_tiles, audit_checkpoints, audit_cosignatures, audit_quarantine TO :"app";
 GRANT UPDATE ON audit_tree TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
