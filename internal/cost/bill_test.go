@@ -43,8 +43,17 @@ var tariff = map[string]struct {
 // importTariff puts the tariff in force.
 func (r *room) importTariff(t *testing.T, rule price.HourRule, from time.Time) {
 	t.Helper()
+	r.importTimes(t, rule, from, 100, "")
+}
+
+// importTimes is importTariff at so many hundredths of its prices, without one compute type.
+func (r *room) importTimes(t *testing.T, rule price.HourRule, from time.Time, percent int64, without string) {
+	t.Helper()
 	var lines []price.Price
 	for compute, p := range tariff {
+		if compute == without {
+			continue
+		}
 		for item, amount := range map[price.Item]money.USD{
 			price.AlwaysOnMonth: p.always, price.AutoStopMonth: p.auto, price.AutoStopHour: p.hour, price.RootGBMonth: p.rootPerGiB, price.UserGBMonth: p.userPerGiB,
 		} {
@@ -53,7 +62,7 @@ func (r *room) importTariff(t *testing.T, rule price.HourRule, from time.Time) {
 				unit = "month"
 			}
 			key := price.Key{Region: pgtest.Region, ComputeType: compute, OperatingSystem: "WINDOWS", License: "INCLUDED", Item: item}
-			lines = append(lines, price.Price{Key: key, Unit: unit, Amount: amount})
+			lines = append(lines, price.Price{Key: key, Unit: unit, Amount: amount.Share(percent, 100)})
 		}
 	}
 	r.do(t, func(ctx context.Context, tx *audit.Tx) error {

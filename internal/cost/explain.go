@@ -54,8 +54,12 @@ func Timeline(ctx context.Context, db Database, ws id.WorkSpace, in Query, behin
 			return err
 		}
 		byID, ids := map[id.Usage]*Fact{}, make([]id.Usage, len(facts))
+		prices := newTariffs(tx)
 		for i := range facts {
 			f := &facts[i]
+			if err := prices.due(ctx, now, &f.usage); err != nil {
+				return err
+			}
 			f.now, f.Open = now, f.unsettled(now)
 			byID[f.ID], ids[i] = f, f.ID
 		}
@@ -77,10 +81,17 @@ func allOf(ctx context.Context, q postgres.Querier, ws id.WorkSpace, in Query, n
 		SELECT`+usageColumns+`
 		FROM usage
 		WHERE workspace_id = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR team_id = $3)`, ws, in.User, in.Team)
+	if err != nil {
+		return 0, err
+	}
+	prices := newTariffs(q)
 	for i := range all {
+		if err := prices.due(ctx, now, &all[i]); err != nil {
+			return 0, err
+		}
 		total += all[i].SettledMicros + all[i].unsettled(now)
 	}
-	return total, err
+	return total, nil
 }
 
 // unsettled is what of a usage is not settled at an instant.

@@ -19,7 +19,8 @@ import (
 // volume beyond 80 GiB root and 50 user: 0.11 and 0.09 a GiB and month, in the tariff of these tests.
 //
 // An invoice is a WorkSpace's life, an event a line: begin (it runs), pause, end, ALWAYS_ON and AUTO_STOP (it is switched),
-// PERFORMANCE and STANDARD, user=N (GiB), settle. And what each month comes to, in the zone, worked out by hand.
+// PERFORMANCE and STANDARD, user=N (GiB), settle, dearer (a book with everything 10 % dearer takes effect), lacking (one without
+// STANDARD does). And what each month comes to, in the zone, worked out by hand.
 type invoice struct {
 	name  string
 	rule  price.HourRule
@@ -98,6 +99,51 @@ var invoices = []invoice{
 		wants: map[string]money.USD{"2026-11-01": 4_875_000 + 6_500_000 + 2_500_000, "2026-12-01": 18_000_000},
 	},
 	{
+		// A book with dearer prices takes effect on the 16th: what November's fees were sold for stays, 35 and, for the 100 GiB
+		// beyond the included 50, 9.00. Later months begin with the book in force: 38.50 and 9.90.
+		name: "dearer from the 16th, ALWAYS_ON with a volume", rule: price.SessionCeil, mode: price.AlwaysOn,
+		life: []string{"2026-11-01 00:00 begin", "2026-11-01 00:00 user=150", "2026-11-16 00:00 dearer", "2027-01-02 00:00 end"},
+		from: "2026-11-01", to: "2027-02-01", per: "month",
+		wants: map[string]money.USD{"2026-11-01": 44_000_000, "2026-12-01": 48_400_000, "2027-01-01": 48_400_000},
+	},
+	{
+		// Dearer from 22:00 on the last day. The session that began at 21:30 keeps its price until it ends at 01:00: 3 h 30 min,
+		// four hours, of which three begin in November. The fee of December is 9.75 × 1.1, and so is the next session's hour.
+		name: "dearer while it runs over a month's end", rule: price.SessionCeil, mode: price.AutoStop,
+		life: []string{"2026-11-01 00:00 begin", "2026-11-01 00:00 pause", "2026-11-30 21:30 begin", "2026-11-30 22:00 dearer", "2026-12-01 01:00 pause", "2026-12-05 10:00 begin", "2026-12-05 10:30 pause"},
+		from: "2026-11-01", to: "2027-01-01", per: "month",
+		wants: map[string]money.USD{"2026-11-01": 9_750_000 + 3*300_000, "2026-12-01": 10_725_000 + 300_000 + 330_000},
+	},
+	{
+		// A book that takes effect at the very instant at which a month begins is that month's. 10 % more, and 10 % of nothing else.
+		name: "dearer from the first, twice", rule: price.SessionCeil, mode: price.AlwaysOn,
+		life: []string{"2026-11-01 00:00 begin", "2026-12-01 00:00 dearer", "2026-12-20 00:00 dearer", "2027-01-15 00:00 end"},
+		from: "2026-11-01", to: "2027-02-01", per: "month",
+		wants: map[string]money.USD{"2026-11-01": 35_000_000, "2026-12-01": 38_500_000, "2027-01-01": 38_500_000},
+	},
+	{
+		// Dearer in November; PERFORMANCE from the middle of December, 15.5 of 31 days: 9.75 × 1.1 / 2 = 5.3625 and
+		// 13 × 1.1 / 2 = 7.15.
+		name: "dearer, then resized", rule: price.SessionCeil, mode: price.AutoStop,
+		life: []string{"2026-11-01 00:00 begin", "2026-11-01 00:00 pause", "2026-11-16 00:00 dearer", "2026-12-16 12:00 PERFORMANCE", "2026-12-20 00:00 settle"},
+		from: "2026-11-01", to: "2027-01-01", per: "month",
+		wants: map[string]money.USD{"2026-11-01": 9_750_000, "2026-12-01": 5_362_500 + 7_150_000},
+	},
+	{
+		// From ALWAYS_ON to AUTO_STOP in November, which begins in December, by the book of December: 9.75 × 1.1.
+		name: "sold ahead, and dearer when it begins", rule: price.SessionCeil, mode: price.AlwaysOn,
+		life: []string{"2026-11-01 00:00 begin", "2026-11-10 00:00 AUTO_STOP", "2026-11-10 00:00 pause", "2026-11-16 00:00 dearer", "2026-12-02 00:00 settle"},
+		from: "2026-11-01", to: "2027-01-01", per: "month",
+		wants: map[string]money.USD{"2026-11-01": 35_000_000, "2026-12-01": 10_725_000},
+	},
+	{
+		// A book without STANDARD: the fee goes on as it was, because the WorkSpace does.
+		name: "a book that lacks the price", rule: price.SessionCeil, mode: price.AlwaysOn,
+		life: []string{"2026-11-01 00:00 begin", "2026-11-16 00:00 lacking", "2027-01-02 00:00 end"},
+		from: "2026-11-01", to: "2027-02-01", per: "month",
+		wants: map[string]money.USD{"2026-11-01": 35_000_000, "2026-12-01": 35_000_000, "2027-01-01": 35_000_000},
+	},
+	{
 		// In Berlin the 25th of October 2026 has 25 hours, from 22:00 UTC on the 24th until 23:00 UTC. It runs from 20:00 on
 		// the 24th (18:00 UTC) until 02:00 on the 26th (01:00 UTC): 4, 25 and 2 hours.
 		name: "a weekend of 49 hours", rule: price.SessionCeil, mode: price.AutoStop, zone: "Europe/Berlin",
@@ -148,6 +194,10 @@ func (in invoice) check(t *testing.T, often bool) {
 			r.end(t, s)
 		case "settle":
 			r.settle(t)
+		case "dearer":
+			r.importTimes(t, in.rule, when, 110, "")
+		case "lacking":
+			r.importTimes(t, in.rule, when, 200, "STANDARD")
 		case price.AlwaysOn, price.AutoStop:
 			s.Spec.RunningMode = what
 			r.switchTo(t, s, runs)

@@ -60,11 +60,17 @@ type usage struct {
 	CostCentre    string
 	SettledUntil  time.Time
 	SettledMicros money.USD
+	// RootGib and UserGib are the volumes that a fee for volumes was sold for.
+	RootGib, UserGib int
+	// due are the prices of the months that are not settled, where they have been asked for.
+	due []money.USD
+	// repriced says that the next month's fee is the first at another price.
+	repriced bool
 }
 
 const usageColumns = `
 	id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre,
-	settled_until, settled_micros`
+	settled_until, settled_micros, root_gib, user_gib`
 
 // ofUsage are the same of a usage t beside other tables.
 var ofUsage = "t." + strings.Join(strings.Fields(usageColumns), " t.")
@@ -139,12 +145,16 @@ func (m *Meter) open(ctx context.Context, tx *posting, s Subject, kind string, p
 	if err != nil {
 		return nil, err
 	}
+	var rootGib, userGib int
+	if kind == storage {
+		rootGib, userGib = s.Spec.RootGiB, s.Spec.UserGiB
+	}
 	u, err := postgres.One[usage](ctx, tx, `
 		INSERT INTO usage (id, workspace_id, kind, opened_at, closed_at, price_id, rate_micros, hour_rule, user_id, team_id, project_id, cost_centre, settled_until,
-		                   due_at, attribution_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), $12, $4, $13, $14)
+		                   due_at, attribution_id, root_gib, user_gib)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, nullif($11, ''), $12, $4, $13, $14, $15, $16)
 		RETURNING`+usageColumns,
-		id.New[id.Usage](), s.Workspace, kind, from, end, p.ID, p.Amount, rule, s.Payer.User, s.Payer.Team, s.Payer.Project, s.CostCentre, due, under)
+		id.New[id.Usage](), s.Workspace, kind, from, end, p.ID, p.Amount, rule, s.Payer.User, s.Payer.Team, s.Payer.Project, s.CostCentre, due, under, rootGib, userGib)
 	return &u, err
 }
 
@@ -245,7 +255,9 @@ func (m *Meter) close(ctx context.Context, tx *posting, u *usage, end time.Time)
 			tx.slice(u, end)
 		}
 	} else {
-		tx.fees(u, end)
+		if err := m.fees(ctx, tx, u, end); err != nil {
+			return err
+		}
 		if end.Before(u.OpenedAt) { // what is settled may go to the month's end
 			end = u.OpenedAt
 		}
@@ -258,18 +270,10 @@ func (m *Meter) close(ctx context.Context, tx *posting, u *usage, end time.Time)
 func (m *Meter) settle(ctx context.Context, tx *posting, u *usage, now time.Time) error {
 	if u.Kind == running {
 		tx.slices(u, now)
-	} else {
-		tx.fees(u, now)
+	} else if err := m.fees(ctx, tx, u, now); err != nil {
+		return err
 	}
 	return m.save(ctx, tx, u)
-}
-
-// fees posts the fees of the months that have begun by now: one that ends in a month owes its fee, whoever settles first.
-func (p *posting) fees(u *usage, now time.Time) {
-	for !u.SettledUntil.After(now) {
-		// Whole: the first month posts when the fee is sold, and every later one begins on its first.
-		p.record(u, clock.StartOfNextMonth(u.SettledUntil), price.MonthShare(u.RateMicros, u.SettledUntil))
-	}
 }
 
 // slices settles the whole hours up to now; months begin on an hour, so no slice crosses one.
@@ -289,6 +293,9 @@ func (p *posting) record(u *usage, end time.Time, amount money.USD) {
 		part, reason = budget.Lease, "running time"
 	case storage:
 		reason = "monthly fee for volumes"
+	}
+	if u.repriced {
+		reason, u.repriced = reason+", at a new price", false
 	}
 	p.write(u, "", u.SettledUntil, end, amount, part, reason)
 	u.SettledUntil = end
@@ -333,12 +340,12 @@ func (m *Meter) Settle(ctx context.Context, tx *audit.Tx, limit int) (int, error
 	var sum money.USD
 	if err := m.posted(ctx, tx, func(p *posting) error {
 		for i := range due {
-			u := &due[i]
-			before := u.SettledMicros
-			if err := m.settle(ctx, p, u, tx.Now); err != nil {
+			if err := m.settle(ctx, p, &due[i], tx.Now); err != nil {
 				return err
 			}
-			sum += u.SettledMicros - before
+		}
+		for _, r := range p.records {
+			sum += r.compute + r.storage
 		}
 		if err := p.charge(ctx); err != nil {
 			return err

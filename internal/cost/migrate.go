@@ -21,6 +21,9 @@ func (m *Meter) Migrate(ctx context.Context, tx *audit.Tx, s Subject, runs bool)
 }
 
 func (m *Meter) migrate(ctx context.Context, tx *posting, s Subject, all past, runs bool) error {
+	if err := m.catchUp(ctx, tx, all); err != nil {
+		return err
+	}
 	w := &switching{Meter: m, tx: tx, s: s, past: all, books: map[int64]*price.Book{}}
 	at := w.instant()
 	var err error

@@ -19,6 +19,7 @@ import (
 type posting struct {
 	*audit.Tx
 	budgets *budget.Book
+	tariffs *tariffs
 	charges []charge
 	records []record
 }
@@ -50,7 +51,7 @@ type record struct {
 
 // posted runs fn, and charges and writes the records that it made.
 func (m *Meter) posted(ctx context.Context, tx *audit.Tx, fn func(*posting) error) error {
-	p := &posting{Tx: tx, budgets: m.Budgets}
+	p := &posting{Tx: tx, budgets: m.Budgets, tariffs: newTariffs(tx)}
 	if err := fn(p); err != nil {
 		return err
 	}

@@ -77,17 +77,19 @@ func TestASummaryIsTheSameByWhateverItIsGroupedAndWheneverItIsSettled(t *testing
 			}
 		}
 		amount := rapid.Int64Range(0, 40_000_000)
-		var lines []price.Price
-		for _, item := range []price.Item{price.AlwaysOnMonth, price.AutoStopMonth, price.AutoStopHour, price.RootGBMonth, price.UserGBMonth} {
-			unit := map[price.Item]string{price.AutoStopHour: "hour", price.RootGBMonth: "gb_month", price.UserGBMonth: "gb_month"}[item]
-			for _, compute := range []string{"STANDARD", "PERFORMANCE"} {
-				key := price.Key{Region: pgtest.Region, ComputeType: compute, OperatingSystem: "WINDOWS", License: "INCLUDED", Item: item}
-				lines = append(lines, price.Price{Key: key, Unit: cmp.Or(unit, "month"), Amount: money.USD(amount.Draw(rt, string(item)))})
+		book := func() (lines []price.Price) {
+			for _, item := range []price.Item{price.AlwaysOnMonth, price.AutoStopMonth, price.AutoStopHour, price.RootGBMonth, price.UserGBMonth} {
+				unit := map[price.Item]string{price.AutoStopHour: "hour", price.RootGBMonth: "gb_month", price.UserGBMonth: "gb_month"}[item]
+				for _, compute := range []string{"STANDARD", "PERFORMANCE"} {
+					key := price.Key{Region: pgtest.Region, ComputeType: compute, OperatingSystem: "WINDOWS", License: "INCLUDED", Item: item}
+					lines = append(lines, price.Price{Key: key, Unit: cmp.Or(unit, "month"), Amount: money.USD(amount.Draw(rt, string(item)))})
+				}
 			}
+			return lines
 		}
 		rule := rapid.SampledFrom([]price.HourRule{price.SessionCeil, price.ClockHour, price.Second}).Draw(rt, "rule")
 		do(func(ctx context.Context, tx *audit.Tx) error {
-			_, err := cost.ImportBook(ctx, tx, "any", rule, now, lines)
+			_, err := cost.ImportBook(ctx, tx, "any", rule, now, book())
 			return err
 		})
 		type desk struct {
@@ -118,7 +120,7 @@ func TestASummaryIsTheSameByWhateverItIsGroupedAndWheneverItIsSettled(t *testing
 			}
 			r.clock.Set(now)
 			d := rapid.SampledFrom(desks).Draw(rt, "WorkSpace")
-			switch rapid.IntRange(0, 6).Draw(rt, "what") {
+			switch rapid.IntRange(0, 7).Draw(rt, "what") {
 			case 0, 1:
 				do(func(ctx context.Context, tx *audit.Tx) error { _, err := r.meter.Settle(ctx, tx, 3); return err })
 			case 2, 3:
@@ -133,6 +135,11 @@ func TestASummaryIsTheSameByWhateverItIsGroupedAndWheneverItIsSettled(t *testing
 			case 5:
 				d.Spec.ComputeType = rapid.SampledFrom([]string{"STANDARD", "PERFORMANCE"}).Draw(rt, "compute")
 				do(func(ctx context.Context, tx *audit.Tx) error { return r.meter.Switch(ctx, tx, d.Subject, d.runs) })
+			case 7: // what is sold keeps its price until its month ends
+				do(func(ctx context.Context, tx *audit.Tx) error {
+					_, err := cost.ImportBook(ctx, tx, "any", rule, now, book())
+					return err
+				})
 			case 6:
 				d.Spec.RunningMode = rapid.SampledFrom([]string{price.AutoStop, price.AlwaysOn}).Draw(rt, "mode")
 				do(func(ctx context.Context, tx *audit.Tx) error { return r.meter.Switch(ctx, tx, d.Subject, d.runs) })

@@ -501,8 +501,12 @@ func (s *summary) open(ctx context.Context, q postgres.Querier) error {
 	if err != nil {
 		return err
 	}
+	prices := newTariffs(q)
 	for i := range found {
 		u := &found[i].usage
+		if err := prices.due(ctx, s.now, u); err != nil {
+			return err
+		}
 		first, _ := slices.BinarySearchFunc(s.periods, u.SettledUntil, time.Time.Compare)
 		for p := max(0, first-1); p < len(s.periods)-1 && !s.periods[p].After(s.now); p++ {
 			tail := u.tail(s.periods[p], s.periods[p+1], s.now)
@@ -524,9 +528,9 @@ func (s *summary) open(ctx context.Context, q postgres.Querier) error {
 func (u *usage) tail(from, to, now time.Time) money.USD {
 	if u.Kind != running {
 		var fees money.USD
-		for m := u.SettledUntil; !m.After(now) && m.Before(to); m = clock.StartOfNextMonth(m) {
+		for n, m := 0, u.SettledUntil; !m.After(now) && m.Before(to); n, m = n+1, clock.StartOfNextMonth(m) {
 			if !m.Before(from) {
-				fees += price.MonthShare(u.RateMicros, m)
+				fees += price.MonthShare(u.dueIn(n), m)
 			}
 		}
 		return fees
@@ -564,8 +568,12 @@ func ToDate(ctx context.Context, q postgres.Querier, workspaces []id.WorkSpace, 
 		return nil, err
 	}
 	out := make(map[id.WorkSpace]money.USD, len(workspaces))
+	prices := newTariffs(q)
 	for i := range all {
 		u := &all[i]
+		if err := prices.due(ctx, now, u); err != nil {
+			return nil, err
+		}
 		out[u.WorkspaceID] += u.SettledMicros + u.unsettled(now)
 	}
 	return out, nil

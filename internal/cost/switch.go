@@ -149,6 +149,9 @@ func (m *Meter) Switch(ctx context.Context, tx *audit.Tx, s Subject, runs bool) 
 		return err
 	}
 	return m.posted(ctx, tx, func(p *posting) error {
+		if err := m.catchUp(ctx, p, all); err != nil {
+			return err
+		}
 		w := &switching{Meter: m, tx: p, s: s, past: all.own(s), books: map[int64]*price.Book{}}
 		if err := w.running(ctx, runs); err != nil {
 			return err
@@ -298,7 +301,9 @@ func (w *switching) fees(ctx context.Context) error {
 			return nil
 		}
 		if err := sold.each(func(u *meter) error {
-			w.tx.fees(&u.usage, at)
+			if err := w.Meter.fees(ctx, w.tx, &u.usage, at); err != nil {
+				return err
+			}
 			u.ClosedAt = &end
 			return w.save(ctx, w.tx, &u.usage)
 		}); err != nil {
@@ -331,7 +336,9 @@ func (w *switching) end(ctx context.Context, f *fee, spec price.Spec, at time.Ti
 	}
 	forMonth, forStorage := price.FeeParts(f.month.RateMicros, extra, from, at)
 	return f.each(func(u *meter) error {
-		w.tx.fees(&u.usage, at)
+		if err := w.Meter.fees(ctx, w.tx, &u.usage, at); err != nil {
+			return err
+		}
 		if !onTop {
 			amount := forMonth
 			if u.Kind == storage {

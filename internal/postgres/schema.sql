@@ -604,6 +604,8 @@ CREATE TABLE usage (
   settled_micros bigint NOT NULL DEFAULT 0,
   due_at timestamptz,
   attribution_id bigint NOT NULL,
+  root_gib integer NOT NULL DEFAULT 0, -- the volumes that a fee for volumes was sold for
+  user_gib integer NOT NULL DEFAULT 0,
   CONSTRAINT usage_workspace_fk FOREIGN KEY (workspace_id) REFERENCES workspaces (id),
   CONSTRAINT usage_price_fk FOREIGN KEY (price_id) REFERENCES prices (id),
   CONSTRAINT usage_attribution_fk FOREIGN KEY (attribution_id) REFERENCES cost_attributions (id),

@@ -141,7 +141,7 @@ func (r Rates) sameFee(o Rates) bool {
 // RatesOf finds the prices of a WorkSpace, or ErrUnknown naming the one that is missing.
 func (b *Book) RatesOf(s Spec) (Rates, error) {
 	key := Key{Region: s.Region, ComputeType: s.ComputeType, OperatingSystem: s.OperatingSystem, License: s.License}
-	storage, err := b.storage(key, s.RootGiB, s.UserGiB)
+	storage, err := b.Storage(key, s.RootGiB, s.UserGiB)
 	if err != nil {
 		return Rates{}, err
 	}

@@ -21,9 +21,9 @@ func Included(computeType string) (rootGiB, userGiB int, known bool) {
 	return 0, 0, false
 }
 
-// storage is the monthly fee for what volumes of these sizes have beyond the included ones, nil if nothing. A volume that is
+// Storage is the monthly fee for what volumes of these sizes have beyond the included ones, nil if nothing. A volume that is
 // smaller than the included one costs what that does: the book has one fee for a compute type.
-func (b *Book) storage(key Key, rootGiB, userGiB int) (*Price, error) {
+func (b *Book) Storage(key Key, rootGiB, userGiB int) (*Price, error) {
 	if rootGiB == 0 && userGiB == 0 {
 		return nil, nil
 	}
