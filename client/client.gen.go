@@ -1107,6 +1107,48 @@ func (e ListAuditEntriesParamsResult) Valid() bool {
 	}
 }
 
+// Defines values for ExportAuditEntriesParamsResult.
+const (
+	ExportAuditEntriesParamsResultFailed  ExportAuditEntriesParamsResult = "failed"
+	ExportAuditEntriesParamsResultRefused ExportAuditEntriesParamsResult = "refused"
+	ExportAuditEntriesParamsResultSuccess ExportAuditEntriesParamsResult = "success"
+)
+
+// Valid indicates whether the value is a known member of the ExportAuditEntriesParamsResult enum.
+func (e ExportAuditEntriesParamsResult) Valid() bool {
+	switch e {
+	case ExportAuditEntriesParamsResultFailed:
+		return true
+	case ExportAuditEntriesParamsResultRefused:
+		return true
+	case ExportAuditEntriesParamsResultSuccess:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ExportAuditEntriesParamsFormat.
+const (
+	ExportAuditEntriesParamsFormatCsv   ExportAuditEntriesParamsFormat = "csv"
+	ExportAuditEntriesParamsFormatJsonl ExportAuditEntriesParamsFormat = "jsonl"
+	ExportAuditEntriesParamsFormatOcsf  ExportAuditEntriesParamsFormat = "ocsf"
+)
+
+// Valid indicates whether the value is a known member of the ExportAuditEntriesParamsFormat enum.
+func (e ExportAuditEntriesParamsFormat) Valid() bool {
+	switch e {
+	case ExportAuditEntriesParamsFormatCsv:
+		return true
+	case ExportAuditEntriesParamsFormatJsonl:
+		return true
+	case ExportAuditEntriesParamsFormatOcsf:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SetBudgetParamsScope.
 const (
 	SetBudgetParamsScopeORGANISATION SetBudgetParamsScope = "ORGANISATION"
@@ -1151,22 +1193,22 @@ func (e EstimateCostParamsRunningMode) Valid() bool {
 
 // Defines values for GetCostReportParamsFormat.
 const (
-	Csv   GetCostReportParamsFormat = "csv"
-	Focus GetCostReportParamsFormat = "focus"
-	Json  GetCostReportParamsFormat = "json"
-	Pdf   GetCostReportParamsFormat = "pdf"
+	GetCostReportParamsFormatCsv   GetCostReportParamsFormat = "csv"
+	GetCostReportParamsFormatFocus GetCostReportParamsFormat = "focus"
+	GetCostReportParamsFormatJson  GetCostReportParamsFormat = "json"
+	GetCostReportParamsFormatPdf   GetCostReportParamsFormat = "pdf"
 )
 
 // Valid indicates whether the value is a known member of the GetCostReportParamsFormat enum.
 func (e GetCostReportParamsFormat) Valid() bool {
 	switch e {
-	case Csv:
+	case GetCostReportParamsFormatCsv:
 		return true
-	case Focus:
+	case GetCostReportParamsFormatFocus:
 		return true
-	case Json:
+	case GetCostReportParamsFormatJson:
 		return true
-	case Pdf:
+	case GetCostReportParamsFormatPdf:
 		return true
 	default:
 		return false
@@ -3349,12 +3391,45 @@ type ListAuditEntriesParams struct {
 	ResourceType *string                       `form:"resource_type,omitempty" json:"resource_type,omitempty"`
 	ResourceId   *string                       `form:"resource_id,omitempty" json:"resource_id,omitempty"`
 	Result       *ListAuditEntriesParamsResult `form:"result,omitempty" json:"result,omitempty"`
-	From         *time.Time                    `form:"from,omitempty" json:"from,omitempty"`
-	To           *time.Time                    `form:"to,omitempty" json:"to,omitempty"`
+
+	// Interface api, cli, portal, worker or admin
+	Interface *string `form:"interface,omitempty" json:"interface,omitempty"`
+
+	// Address An address, or a network like 198.51.100.0/24
+	Address *string    `form:"address,omitempty" json:"address,omitempty"`
+	From    *time.Time `form:"from,omitempty" json:"from,omitempty"`
+	To      *time.Time `form:"to,omitempty" json:"to,omitempty"`
 }
 
 // ListAuditEntriesParamsResult defines parameters for ListAuditEntries.
 type ListAuditEntriesParamsResult string
+
+// ExportAuditEntriesParams defines parameters for ExportAuditEntries.
+type ExportAuditEntriesParams struct {
+	// User By id or user name
+	User         *string                         `form:"user,omitempty" json:"user,omitempty"`
+	Action       *string                         `form:"action,omitempty" json:"action,omitempty"`
+	ResourceType *string                         `form:"resource_type,omitempty" json:"resource_type,omitempty"`
+	ResourceId   *string                         `form:"resource_id,omitempty" json:"resource_id,omitempty"`
+	Result       *ExportAuditEntriesParamsResult `form:"result,omitempty" json:"result,omitempty"`
+
+	// Interface api, cli, portal, worker or admin
+	Interface *string `form:"interface,omitempty" json:"interface,omitempty"`
+
+	// Address An address, or a network like 198.51.100.0/24
+	Address *string    `form:"address,omitempty" json:"address,omitempty"`
+	From    *time.Time `form:"from,omitempty" json:"from,omitempty"`
+	To      *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// Format ocsf is API Activity (6003) of the Open Cybersecurity Schema Framework 1.3, a line of JSON each
+	Format *ExportAuditEntriesParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// ExportAuditEntriesParamsResult defines parameters for ExportAuditEntries.
+type ExportAuditEntriesParamsResult string
+
+// ExportAuditEntriesParamsFormat defines parameters for ExportAuditEntries.
+type ExportAuditEntriesParamsFormat string
 
 // ProveAuditEntryParams defines parameters for ProveAuditEntry.
 type ProveAuditEntryParams struct {
@@ -4149,6 +4224,11 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/audit/entries (the `ListAuditEntries` operationId).
 	ListAuditEntries(ctx context.Context, params *ListAuditEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ExportAuditEntries The entries that a search finds, as a stream
+	//
+	// Corresponds with GET /api/v1/audit/entries/export (the `ExportAuditEntries` operationId).
+	ExportAuditEntries(ctx context.Context, params *ExportAuditEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ProveAuditEntry Proof that an entry is in the log (C2SP tlog-proof)
 	//
 	// Corresponds with GET /api/v1/audit/entries/{id}/proof (the `ProveAuditEntry` operationId).
@@ -4824,6 +4904,21 @@ type ClientInterface interface {
 // Corresponds with GET /api/v1/audit/entries (the `ListAuditEntries` operationId).
 func (c *Client) ListAuditEntries(ctx context.Context, params *ListAuditEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListAuditEntriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExportAuditEntries The entries that a search finds, as a stream
+//
+// Corresponds with GET /api/v1/audit/entries/export (the `ExportAuditEntries` operationId).
+func (c *Client) ExportAuditEntries(ctx context.Context, params *ExportAuditEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportAuditEntriesRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6725,6 +6820,30 @@ func NewListAuditEntriesRequest(server string, params *ListAuditEntriesParams) (
 
 		}
 
+		if params.Interface != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "interface", *params.Interface, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Address != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "address", *params.Address, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.From != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
@@ -6740,6 +6859,168 @@ func NewListAuditEntriesRequest(server string, params *ListAuditEntriesParams) (
 		if params.To != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExportAuditEntriesRequest constructs an http.Request for the ExportAuditEntries method
+func NewExportAuditEntriesRequest(server string, params *ExportAuditEntriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/audit/entries/export")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.User != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "user", *params.User, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Action != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "action", *params.Action, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ResourceType != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "resource_type", *params.ResourceType, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.ResourceId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "resource_id", *params.ResourceId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Result != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "result", *params.Result, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Interface != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "interface", *params.Interface, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Address != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "address", *params.Address, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -12369,6 +12650,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/audit/entries (the `ListAuditEntries` operationId).
 	ListAuditEntriesWithResponse(ctx context.Context, params *ListAuditEntriesParams, reqEditors ...RequestEditorFn) (*ListAuditEntriesResponse, error)
 
+	// ExportAuditEntriesWithResponse The entries that a search finds, as a stream
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/audit/entries/export (the `ExportAuditEntries` operationId).
+	ExportAuditEntriesWithResponse(ctx context.Context, params *ExportAuditEntriesParams, reqEditors ...RequestEditorFn) (*ExportAuditEntriesResponse, error)
+
 	// ProveAuditEntryWithResponse Proof that an entry is in the log (C2SP tlog-proof)
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -13245,6 +13533,111 @@ func (r ListAuditEntriesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListAuditEntriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ExportAuditEntriesResponse200Headers the declared response headers of an HTTP 200 response for ExportAuditEntries
+type ExportAuditEntriesResponse200Headers struct {
+	ContentDisposition *string
+	ContentType        *string
+}
+
+type ExportAuditEntriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ExportAuditEntriesResponse200Headers
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ExportAuditEntriesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ExportAuditEntriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExportAuditEntriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExportAuditEntriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExportAuditEntriesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -22234,6 +22627,19 @@ func (c *ClientWithResponses) ListAuditEntriesWithResponse(ctx context.Context, 
 	return ParseListAuditEntriesResponse(rsp)
 }
 
+// ExportAuditEntriesWithResponse The entries that a search finds, as a stream
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/audit/entries/export (the `ExportAuditEntries` operationId).
+func (c *ClientWithResponses) ExportAuditEntriesWithResponse(ctx context.Context, params *ExportAuditEntriesParams, reqEditors ...RequestEditorFn) (*ExportAuditEntriesResponse, error) {
+	rsp, err := c.ExportAuditEntries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExportAuditEntriesResponse(rsp)
+}
+
 // ProveAuditEntryWithResponse Proof that an entry is in the log (C2SP tlog-proof)
 //
 // Returns a wrapper object for the known response body format(s).
@@ -23761,6 +24167,108 @@ func ParseListAuditEntriesResponse(rsp *http.Response) (*ListAuditEntriesRespons
 		}
 		response.ApplicationproblemJSON503 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseExportAuditEntriesResponse parses an HTTP response from a ExportAuditEntriesWithResponse call
+func ParseExportAuditEntriesResponse(rsp *http.Response) (*ExportAuditEntriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExportAuditEntriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ExportAuditEntriesResponse200Headers
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = &value
+		}
+		if values := rsp.Header.Values("Content-Type"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Type", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentType = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -475,6 +476,10 @@ func (a *asker) audit() {
 	search("about a common kind", 5*page, by("audit_logs_pkey"), audit.Filter{ResourceType: "workspace"})
 	search("about a kind that one in a thousand is of", 1000*page, by("audit_logs_pkey|audit_logs_resource_type_idx"), audit.Filter{ResourceType: "project"})
 	search("about a rare kind", 10, by("audit_logs_resource_type_idx"), audit.Filter{ResourceType: "price_book"})
+	search("from a rare address", page, by("audit_logs_address_idx"), audit.Filter{Address: netip.MustParsePrefix("203.0.113.9/32")})
+	search("from a network", 5*page, by("audit_logs_address_idx|audit_logs_pkey"), audit.Filter{Address: netip.MustParsePrefix("203.0.113.0/24")})
+	search("through a usual interface", 20*page, by("audit_logs_pkey"), audit.Filter{Interface: "api"})
+	search("through a rare interface", page, by("audit_logs_interface_idx"), audit.Filter{Interface: "admin"})
 	search("refusals", page, by("audit_logs_result_idx"), audit.Filter{Result: "refused"})
 	search("failures", max(page, value[int64](a, `SELECT count(*) FROM audit_logs WHERE result = 'failed'`)), by("audit_logs_result_idx"), audit.Filter{Result: "failed"})
 	byUser := value[int64](a, `SELECT count(*) FROM audit_logs WHERE user_id = $1`, user)

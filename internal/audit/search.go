@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ type Entry struct {
 	UserAgent    *string
 	Leaf         []byte
 	Details      map[string]any `db:"-"`
+	Role         string         `db:"-"`
 	Writer       string         `db:"-"`
 }
 
@@ -41,7 +44,10 @@ type Filter struct {
 	ResourceType string
 	ResourceID   string
 	Result       string
-	From, To     time.Time
+	Interface    string
+	// Address is the network that it came from; the zero one is any.
+	Address  netip.Prefix
+	From, To time.Time
 	// Before continues behind the last entry of the page before.
 	Before   time.Time
 	BeforeID uuid.UUID
@@ -60,7 +66,12 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 		where = append(where, cond)
 	}
 	for _, is := range []struct{ column, value string }{
-		{"user_id", f.UserID}, {"action_type", f.ActionType}, {"resource_type", f.ResourceType}, {"resource_id", f.ResourceID}, {"result", f.Result},
+		{"user_id", f.UserID},
+		{"action_type", f.ActionType},
+		{"resource_type", f.ResourceType},
+		{"resource_id", f.ResourceID},
+		{"result", f.Result},
+		{"interface", f.Interface},
 	} {
 		if is.value != "" {
 			add(is.column+" = ?", is.value)
@@ -71,6 +82,16 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 	}
 	if f.Result != "" && f.Result != string(leaf.Success) {
 		add("result <> 'success'") // what the index of refusals and failures asks for
+	}
+	if f.Interface != "" && !slices.Contains(usual, f.Interface) {
+		add("interface NOT IN ('api', 'cli', 'worker')") // what the index of unusual ones asks for
+	}
+	if f.Address.IsValid() {
+		if f.Address.IsSingleIP() {
+			add("source_ip = ?", f.Address.Addr())
+		} else { // inet's own order has all of a network between its first address and its last
+			add("source_ip >= ? AND source_ip <= ?", f.Address.Masked().Addr(), lastOf(f.Address))
+		}
 	}
 	if !f.From.IsZero() {
 		add("timestamp >= ?", f.From)
@@ -104,13 +125,26 @@ func Search(ctx context.Context, q postgres.Querier, f Filter) ([]Entry, error) 
 	return entries, nil
 }
 
+// usual are the interfaces that most entries come from: going back in time finds them soon.
+var usual = []string{"api", "cli", "worker"}
+
+// lastOf is the last address of a network.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
 // decode fills what only the leaf says.
 func (e *Entry) decode() error {
 	decoded, err := leaf.Decode(e.Leaf)
 	if err != nil {
 		return fmt.Errorf("audit: entry %s does not decode: %w", e.ID, err)
 	}
-	e.Details, e.Writer = decoded.Details, decoded.Writer.ID
+	e.Details, e.Role, e.Writer = decoded.Details, decoded.Actor.Role, decoded.Writer.ID
 	if t := decoded.Truncated; t != nil {
 		e.Details = map[string]any{"truncated": map[string]any{"len": t.Len, "sha256": hex.EncodeToString(t.SHA256[:])}}
 	}

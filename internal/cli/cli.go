@@ -158,13 +158,13 @@ func (e *env) dial(to Context) (*client.ClientWithResponses, error) {
 		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = requestTimeout
+	// A redirected token is a leaked token.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return client.NewClientWithResponses(to.API, client.WithHTTPClient(&wire{
-		http: &http.Client{
-			Transport: transport, Timeout: requestTimeout,
-			// A redirected token is a leaked token.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		api: to.API, token: to.Token, agent: "forge-cli/" + e.version, pause: e.pause,
+		http: &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: stay},
+		long: &http.Client{Transport: transport, CheckRedirect: stay},
+		api:  to.API, token: to.Token, agent: "forge-cli/" + e.version, pause: e.pause,
 	}))
 }
 

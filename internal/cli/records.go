@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ func limitFlag(c *cobra.Command, limit *int) {
 }
 
 // given is a flag's value, or nothing.
-func given(s string) *string {
+func given[T ~string](s T) *T {
 	if s == "" {
 		return nil
 	}
@@ -41,12 +40,12 @@ func (e *env) auditCommand() *cobra.Command {
 	return parent(&cobra.Command{
 		Use: "audit", Short: "The audit log",
 		Long:    "The audit log holds every change and every refusal. Auditors read all of it.",
-		Example: "  forge audit list --user ada --result refused",
-	}, e.auditListCommand())
+		Example: "  forge audit list --user ada --result refused\n  forge audit export --from 2026-11-01 --format csv --out audit.csv",
+	}, e.auditListCommand(), e.auditExportCommand())
 }
 
 func (e *env) auditListCommand() *cobra.Command {
-	var user, action, kind, id, result, from, to string
+	var f auditFilter
 	var limit int
 	c := &cobra.Command{
 		Use: "list", Short: "Entries of the audit log, newest first",
@@ -54,30 +53,22 @@ func (e *env) auditListCommand() *cobra.Command {
 days (UTC) or RFC 3339 instants; the period ends before --to.`,
 		Example: `  forge audit list --limit 20
   forge audit list --user ada --result refused --from 2026-11-01
+  forge audit list --address 198.51.100.0/24
   forge audit list --resource-id ws_01jd8x5qf8e2x9v7m3k4n5p6q7 -o csv > audit.csv`,
 	}
-	c.Flags().StringVar(&user, "user", "", "who did it, by id or user name")
-	c.Flags().StringVar(&action, "action", "", "what was done, like workspace.create")
-	c.Flags().StringVar(&kind, "resource-type", "", "to what kind of thing")
-	c.Flags().StringVar(&id, "resource-id", "", "to which thing")
-	c.Flags().StringVar(&result, "result", "", "success, refused or failed")
-	c.Flags().StringVar(&from, "from", "", "the first day")
-	c.Flags().StringVar(&to, "to", "", "the day after the last")
+	f.register(c)
 	limitFlag(c, &limit)
 	return e.remote(c, func(s *session, _ []string) error {
-		p := client.ListAuditEntriesParams{User: given(user), Action: given(action), ResourceType: given(kind), ResourceId: given(id)}
-		if result != "" {
-			r := client.ListAuditEntriesParamsResult(result)
-			switch r {
-			case "success", "refused", "failed":
-			default:
-				return UsageError{Err: fmt.Errorf("--result is success, refused or failed, not %q", result)}
-			}
-			p.Result = &r
-		}
-		var err error
-		if p.From, p.To, err = period(from, to); err != nil {
+		if err := f.check(); err != nil {
 			return err
+		}
+		from, to, err := period(f.from, f.to)
+		if err != nil {
+			return err
+		}
+		p := client.ListAuditEntriesParams{
+			User: given(f.user), Action: given(f.action), ResourceType: given(f.kind), ResourceId: given(f.id),
+			Result: given(client.ListAuditEntriesParamsResult(f.result)), Interface: given(f.through), Address: given(f.address), From: from, To: to,
 		}
 		found, err := fetch[client.AuditEntry](limit, func(cursor *string, size *int64) ([]byte, error) {
 			p.Cursor, p.Limit = cursor, size

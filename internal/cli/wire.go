@@ -24,6 +24,7 @@ const (
 // wire carries requests: who asks, once more where that is safe, and refusals as errors.
 type wire struct {
 	http              *http.Client
+	long              *http.Client // for answers that may take any time once they have begun
 	api, token, agent string
 	pause             func(context.Context, time.Duration) error
 }
@@ -43,7 +44,11 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 			}
 			once.Body = body
 		}
-		resp, err := w.http.Do(once)
+		through := w.http
+		if req.Context().Value(takesLong{}) != nil {
+			through = w.long
+		}
+		resp, err := through.Do(once)
 		if err == nil && resp.StatusCode/100 == 2 {
 			return resp, nil
 		}
@@ -67,6 +72,9 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// takesLong is what marks the context of a request whose answer may take any time once it has begun.
+type takesLong struct{}
 
 // repeatable tells whether sending a request twice does no more than sending it once.
 func repeatable(req *http.Request) bool {

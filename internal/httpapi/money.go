@@ -2,12 +2,10 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/api"
 	"github.com/robco-forge/forge/internal/actor"
@@ -140,56 +138,6 @@ func scopeOf(ctx context.Context, tx *audit.Tx, scope budget.Scope, idOrName str
 		return string(u.ID), u.TeamID, u.ID, err
 	}
 	return "", "", "", budget.ErrScope
-}
-
-func (s *Server) auditRoutes() {
-	route(s, http.MethodGet, "/audit/entries", "list-audit-entries", "Search the audit log, newest first", "Audit", http.StatusOK, s.listAudit)
-}
-
-func (s *Server) listAudit(ctx context.Context, in *struct {
-	Page
-	User         string    `query:"user" maxLength:"64" doc:"By id or user name"`
-	Action       string    `query:"action" maxLength:"100"`
-	ResourceType string    `query:"resource_type" maxLength:"100"`
-	ResourceID   string    `query:"resource_id" maxLength:"100"`
-	Result       string    `query:"result" enum:"success,refused,failed"`
-	From         time.Time `query:"from"`
-	To           time.Time `query:"to"`
-},
-) (*struct{ Body api.AuditEntryList }, error) {
-	after, err := in.after("audit")
-	if err != nil {
-		return nil, err
-	}
-	if policy.ReachOf(actor.From(ctx), policy.AuditRead) != policy.Any {
-		return nil, s.refused(ctx, policy.AuditRead)
-	}
-	f := audit.Filter{
-		UserID: in.User, ActionType: in.Action, ResourceType: in.ResourceType, ResourceID: in.ResourceID, Result: in.Result,
-		From: in.From, To: in.To, Limit: in.Limit + 1,
-	}
-	if after != "" {
-		if f.Before, f.BeforeID, err = auditCursor(after); err != nil {
-			return nil, err
-		}
-	}
-	if u, err := people.FindUser(ctx, s.audit.Pool(), in.User); in.User != "" && err == nil {
-		f.UserID = string(u.ID)
-	} else if err != nil && !errors.Is(err, people.ErrUserNotFound) && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, err
-	}
-	found, err := audit.Search(ctx, s.audit.Pool(), f)
-	if err != nil {
-		return nil, err
-	}
-	// The reading of the log is in the log, and says what was looked for.
-	if err := s.audit.Note(ctx, audit.Event{Action: string(policy.AuditRead), ResourceType: "audit", Details: map[string]any{
-		"user": f.UserID, "action": f.ActionType, "resource_type": f.ResourceType, "resource_id": f.ResourceID, "result": f.Result, "returned": min(len(found), in.Limit),
-	}}); err != nil {
-		return nil, err
-	}
-	found, next := cut(found, in.Limit, "audit", func(e audit.Entry) string { return e.Timestamp.UTC().Format(time.RFC3339Nano) + " " + e.ID.String() })
-	return &struct{ Body api.AuditEntryList }{api.AuditEntryList{Items: mapped(found, entryView), NextCursor: next}}, nil
 }
 
 func auditCursor(key string) (time.Time, uuid.UUID, error) {

@@ -906,6 +906,8 @@ CREATE INDEX audit_logs_action_idx ON audit_logs (action_type, timestamp DESC, i
 CREATE INDEX audit_logs_resource_idx ON audit_logs (resource_id, timestamp DESC, id DESC);
 CREATE INDEX audit_logs_resource_type_idx ON audit_logs (resource_type, resource_id, timestamp DESC, id DESC);
 CREATE INDEX audit_logs_result_idx ON audit_logs (result, timestamp DESC, id DESC) WHERE result <> 'success';
+CREATE INDEX audit_logs_address_idx ON audit_logs (source_ip, timestamp DESC, id DESC) WHERE source_ip IS NOT NULL;
+CREATE INDEX audit_logs_interface_idx ON audit_logs (interface, timestamp DESC, id DESC) WHERE interface NOT IN ('api', 'cli', 'worker');
 
 -- Personal data of an entry, sealed under a key of its subject: destroying the key erases it.
 CREATE TABLE audit_subject_keys (

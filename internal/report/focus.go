@@ -11,6 +11,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/price"
+	"github.com/robco-forge/forge/internal/spreadsheet"
 )
 
 // provider is who runs, sells and bills WorkSpaces.
@@ -110,8 +111,8 @@ var focus = []struct {
 }{
 	{"AvailabilityZone", func(*Report, *charge) string { return "" }},
 	{"BilledCost", func(_ *Report, c *charge) string { return c.TotalMicros.String() }},
-	{"BillingAccountId", func(r *Report, _ *charge) string { return Cell(r.Organisation) }},
-	{"BillingAccountName", func(r *Report, _ *charge) string { return Cell(r.Organisation) }},
+	{"BillingAccountId", func(r *Report, _ *charge) string { return spreadsheet.Cell(r.Organisation) }},
+	{"BillingAccountName", func(r *Report, _ *charge) string { return spreadsheet.Cell(r.Organisation) }},
 	{"BillingAccountType", func(*Report, *charge) string { return "Organisation" }},
 	{"BillingCurrency", func(*Report, *charge) string { return money.Currency }},
 	{"BillingPeriodEnd", func(r *Report, _ *charge) string { return instant(r.End()) }},
@@ -133,7 +134,7 @@ var focus = []struct {
 		if c.Corrects != "" {
 			text = "correction of a " + text
 		}
-		return Cell(c.BundleType + " WorkSpace in " + c.Region + ": " + text)
+		return spreadsheet.Cell(c.BundleType + " WorkSpace in " + c.Region + ": " + text)
 	}},
 	{"ChargeFrequency", func(_ *Report, c *charge) string {
 		if c.Kind == running {
@@ -172,20 +173,20 @@ var focus = []struct {
 	}},
 	{"ProviderName", func(*Report, *charge) string { return provider }},
 	{"PublisherName", func(*Report, *charge) string { return provider }},
-	{"RegionId", func(_ *Report, c *charge) string { return Cell(c.Region) }},
-	{"RegionName", func(_ *Report, c *charge) string { return Cell(c.Region) }},
+	{"RegionId", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.Region) }},
+	{"RegionName", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.Region) }},
 	{"ResourceId", func(_ *Report, c *charge) string {
 		if c.ProviderID != "" {
-			return Cell(c.ProviderID)
+			return spreadsheet.Cell(c.ProviderID)
 		}
 		return c.WorkspaceID
 	}},
-	{"ResourceName", func(_ *Report, c *charge) string { return Cell(c.Name) }},
+	{"ResourceName", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.Name) }},
 	{"ResourceType", func(*Report, *charge) string { return "WorkSpace" }},
 	{"ServiceCategory", func(*Report, *charge) string { return "Compute" }},
 	{"ServiceName", func(*Report, *charge) string { return "Amazon WorkSpaces" }},
 	{"ServiceSubcategory", func(*Report, *charge) string { return "End User Computing" }},
-	{"SkuId", func(_ *Report, c *charge) string { return Cell(c.sku()) }},
+	{"SkuId", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.sku()) }},
 	{"SkuMeter", func(_ *Report, c *charge) string {
 		return map[string]string{"fixed_month": "Monthly Fee", running: "Running Time", "storage": "Volume Storage", "transfer": "Data Transfer"}[c.Kind]
 	}},
@@ -194,16 +195,16 @@ var focus = []struct {
 			"x_ComputeType": c.ComputeType, "x_OperatingSystem": c.OperatingSystem, "x_License": c.License, "x_Item": string(c.Item),
 		})
 	}},
-	{"SkuPriceId", func(_ *Report, c *charge) string { return Cell(c.sku()) }},
+	{"SkuPriceId", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.sku()) }},
 	{"SubAccountId", func(_ *Report, c *charge) string { return c.TeamID }},
-	{"SubAccountName", func(_ *Report, c *charge) string { return Cell(c.Team) }},
+	{"SubAccountName", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.Team) }},
 	{"SubAccountType", func(*Report, *charge) string { return "Team" }},
 	{"Tags", func(_ *Report, c *charge) string { return object(c.Tags) }},
 	{"x_forge_blueprint_id", func(_ *Report, c *charge) string { return c.BlueprintID }},
 	{"x_forge_corrects", func(_ *Report, c *charge) string { return c.Corrects }},
-	{"x_forge_cost_centre", func(_ *Report, c *charge) string { return Cell(c.CostCentre) }},
+	{"x_forge_cost_centre", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.CostCentre) }},
 	{"x_forge_project_id", func(_ *Report, c *charge) string { return c.ProjectID }},
-	{"x_forge_project_name", func(_ *Report, c *charge) string { return Cell(c.Project) }},
+	{"x_forge_project_name", func(_ *Report, c *charge) string { return spreadsheet.Cell(c.Project) }},
 	{"x_forge_status", func(r *Report, _ *charge) string { return r.status() }},
 	{"x_forge_usage_id", func(_ *Report, c *charge) string { return c.UsageID }},
 	{"x_forge_user_id", func(_ *Report, c *charge) string { return c.UserID }},

@@ -33,6 +33,7 @@ import (
 	"github.com/robco-forge/forge/internal/postgres/pgtest"
 	"github.com/robco-forge/forge/internal/price"
 	"github.com/robco-forge/forge/internal/report"
+	"github.com/robco-forge/forge/internal/spreadsheet"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -540,7 +541,7 @@ func TestNoCellIsAFormula(t *testing.T) {
 		"": "", "backend": "backend", "=1+1": "'=1+1", "+49 30": "'+49 30", "-rm": "'-rm", "@SUM(A1)": "'@SUM(A1)", "\tx": "'\tx", "\rx": "'\rx", "\nx": "'\nx",
 		"＝1": "'＝1", "-12.500000": "-12.500000", "-5": "-5", "-5+1": "'-5+1", "-": "'-", "a=b": "a=b", "+5": "'+5", "'=1": "'=1",
 	} {
-		if got := report.Cell(text); got != want {
+		if got := spreadsheet.Cell(text); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}
 	}
@@ -559,7 +560,7 @@ func TestNoCellIsAFormula(t *testing.T) {
 		found := false
 		for _, row := range rows {
 			for i, cell := range row {
-				if got := report.Cell(cell); got != cell {
+				if got := spreadsheet.Cell(cell); got != cell {
 					t.Errorf("%s, %s is %q", f, rows[0][i], cell)
 				}
 				found = found || strings.HasPrefix(cell, "'=HYPERLINK(\"http://x\",\"a, b\")")

@@ -7,12 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/robco-forge/forge/api"
 	"github.com/robco-forge/forge/internal/money"
+	"github.com/robco-forge/forge/internal/spreadsheet"
 )
 
 // Format is a form that a report is written in.
@@ -179,7 +178,7 @@ func (r *Report) writeCSV(ctx context.Context, w io.Writer, by string) error {
 		}
 		cells := []string{r.Month.Format(monthForm), r.status()}
 		for _, t := range texts {
-			cells = append(cells, Cell(t))
+			cells = append(cells, spreadsheet.Cell(t))
 		}
 		return out.Write(append(cells, p.Fee.String(), p.Running.String(), p.Storage.String(), transfer, p.Corrections.String(), p.Earlier.String(),
 			p.Total.String(), fmt.Sprint(p.Seconds)))
@@ -209,21 +208,6 @@ func (r *Report) writeCSV(ctx context.Context, w io.Writer, by string) error {
 	}
 	out.Flush()
 	return out.Error()
-}
-
-var number = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
-
-// Cell is a text as a cell that no spreadsheet takes for a formula: one that begins like a formula gets an apostrophe in
-// front, unless it is a number.
-func Cell(text string) string {
-	if text == "" || number.MatchString(text) {
-		return text
-	}
-	first := []rune(text)[0]
-	if slices.Contains([]rune("=+-@\t\r\n＝＋－＠"), first) {
-		return "'" + text
-	}
-	return text
 }
 
 // label is what a group is called in print.
