@@ -262,6 +262,7 @@ func ocsfOf(e *Entry) ocsfEvent {
 	}
 	v.TypeUID, v.TypeName = class*100+v.ActivityID, "API Activity: "+v.ActivityName
 	switch leaf.Result(e.Result) {
+	case leaf.Success:
 	case leaf.Refused:
 		v.StatusID, v.Status, v.SeverityID, v.Severity = 2, "Failure", 2, "Low"
 	case leaf.Failed:

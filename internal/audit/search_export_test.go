@@ -56,7 +56,7 @@ func TestASearchFindsByWhereAndThroughWhat(t *testing.T) {
 	if err != nil || len(all) != 60 {
 		t.Fatal(len(all), err)
 	}
-	net := func(text string) netip.Prefix { return netip.MustParsePrefix(text) }
+	net := netip.MustParsePrefix
 	for name, c := range map[string]struct {
 		f    audit.Filter
 		want func(e audit.Entry) bool
