@@ -113,7 +113,9 @@ type Effect struct {
 	Settled   money.USD
 	Held      money.USD // after the request
 	Available money.USD // after the request
-	Version   int64     // of the balance the verdict was made on
+	// PeriodStart and Version are of the balance that the verdict was made on.
+	PeriodStart time.Time
+	Version     int64
 }
 
 // lockDefinitions keeps the set of budgets as it is until the end of the transaction: movements share it, setting a
@@ -340,6 +342,9 @@ func move(ctx context.Context, tx *audit.Tx, b *balance, m movement) error {
 	b.HeldMicros += m.held
 	b.OverrunMicros = max(0, b.SettledMicros+b.HeldMicros-b.LimitMicros)
 	b.Version++
+	if b.OverrunMicros > before && m.reason == "" { // what is not refused for it
+		m.reason = "the budget only warns"
+	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE budget_periods
 		SET limit_micros = $3, settled_micros = $4, held_micros = $5, overrun_micros = $6, version = $7, warned_at = $8, exhausted_at = $9

@@ -65,7 +65,7 @@ func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer,
 		if err := crossings(ctx, tx, bal, p); err != nil {
 			return nil, err
 		}
-		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), seen}
+		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), bal.PeriodStart, seen}
 	}
 	return effects, nil
 }
@@ -92,7 +92,8 @@ func lacking(balances []*balance, amount money.USD) []*balance {
 	return out
 }
 
-// room refuses an amount that any of the enforced balances cannot take.
+// room refuses an amount that any of the enforced balances cannot take. The refusal names the version of every balance that
+// it was made on.
 func room(balances []*balance, amount money.USD) error {
 	var short []map[string]any
 	var worst *balance
@@ -109,10 +110,16 @@ func room(balances []*balance, amount money.USD) error {
 	if worst == nil {
 		return nil
 	}
+	seen := make([]map[string]any, len(balances))
+	for i, b := range balances {
+		seen[i] = map[string]any{
+			"scope": string(b.Scope), "scope_id": b.ScopeID, "period_start": b.PeriodStart.UTC().Format(time.RFC3339), "balance_version": b.Version,
+		}
+	}
 	return ErrExceeded.
 		Sayf("the %s budget has %s USD left of %s, and this needs %s", worst.Scope, max(0, worst.available()), worst.LimitMicros, amount).
 		Suggestf("free %s USD by stopping or terminating what is not needed, choose a smaller bundle, or ask your team lead or finance for more", amount-worst.available()).
-		Detail("required", amount.String()).Detail("currency", money.Currency).Detail("budgets", short)
+		Detail("required", amount.String()).Detail("currency", money.Currency).Detail("budgets", short).Detail("balances", seen)
 }
 
 // Part is which part of a hold a charge uses up.
