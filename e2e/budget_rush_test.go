@@ -30,12 +30,15 @@ import (
 
 // TestARushOverspendsNoBudget is the reduction of `make prove-budgets`.
 func TestARushOverspendsNoBudget(t *testing.T) {
-	rushOn(t, rushConfig{users: 120, teams: 8, waves: 2, seed: 20261201})
+	rushOn(t, rushConfig{users: 120, teams: 8, waves: 2, seed: 20261201, speed: chaosSpeed})
 }
 
 type rushConfig struct {
 	users, teams, waves int
 	seed                uint64
+	// teamsOnly gives the organisation room for all, and has no budget that only warns.
+	teamsOnly bool
+	speed     int
 }
 
 // rush is many people who ask for WorkSpaces at once, over budgets that overlap and have room for some of them, while
@@ -62,15 +65,17 @@ type rusher struct {
 	ws                string
 	keys              int
 	asked             []attempt
+	gaveUp            []attempt // without an answer
 }
 
-// attempt is one request for a WorkSpace that was answered.
+// attempt is one request for a WorkSpace. It may be a repetition: first is when its key was sent for the first time.
 type attempt struct {
-	call, back      time.Duration
-	request, code   string
-	status          int
-	again, replayed bool
-	amount          money.USD
+	first, call, back time.Duration
+	key               string
+	request, code     string
+	status            int
+	replayed          bool
+	amount            money.USD
 }
 
 // between is a random number from low to high.
@@ -79,17 +84,7 @@ func between(r *rand.Rand, low, high int) int { return low + r.IntN(high-low+1) 
 func rushOn(t *testing.T, cfg rushConfig) {
 	t.Helper()
 	t.Logf("seed %d: %d people in %d teams, %d waves", cfg.seed, cfg.users, cfg.teams, cfg.waves)
-	r := &rush{cfg: cfg, answers: map[string]int{}}
-	r.rig = newRig(t, chaosSpeed, func(c *emulator.Config) { c.Quota = 100_000 })
-	transport := &http.Transport{MaxIdleConns: 2 * cfg.users, MaxIdleConnsPerHost: cfg.users}
-	t.Cleanup(transport.CloseIdleConnections)
-	r.client = &http.Client{Transport: transport}
-	r.enrol()
-	for i := range r.servers {
-		r.servers[i] = r.spawn(rigConfig{Rate: 300})
-	}
-	t.Cleanup(r.end)
-	r.began = time.Now()
+	r := newRush(t, cfg)
 	watch, stop := context.WithCancel(t.Context())
 	var watcher sync.WaitGroup
 	var samples atomic.Int64
@@ -102,14 +97,7 @@ func rushOn(t *testing.T, cfg rushConfig) {
 	r.end()
 	stop()
 	watcher.Wait()
-	r.quiet()
-
-	j := r.readJournal()
-	verdicts := r.readVerdicts()
-	admitted, refused := r.replay(j, verdicts)
-	r.answered(verdicts)
-	r.order(verdicts)
-	r.refusedByTheDatabase()
+	j, _, admitted, refused := r.check()
 	entries, beyond := 0, 0
 	for _, versions := range j {
 		entries += len(versions)
@@ -125,6 +113,34 @@ func rushOn(t *testing.T, cfg rushConfig) {
 	if admitted == 0 || refused == 0 || r.kills == 0 || samples.Load() == 0 || r.answers["gave up"] == 0 {
 		t.Error("there was no rush")
 	}
+}
+
+func newRush(t *testing.T, cfg rushConfig) *rush {
+	t.Helper()
+	r := &rush{cfg: cfg, answers: map[string]int{}}
+	r.rig = newRig(t, cfg.speed, func(c *emulator.Config) { c.Quota = 100_000 })
+	transport := &http.Transport{MaxIdleConns: 2 * cfg.users, MaxIdleConnsPerHost: cfg.users}
+	t.Cleanup(transport.CloseIdleConnections)
+	r.client = &http.Client{Transport: transport}
+	r.enrol()
+	for i := range r.servers {
+		r.servers[i] = r.spawn(rigConfig{Rate: 300})
+	}
+	t.Cleanup(r.end)
+	r.began = time.Now()
+	return r
+}
+
+// check compares all that is left when nobody does anything any more.
+func (r *rush) check() (j journal, all []verdictSeen, admitted, refused int) {
+	r.t.Helper()
+	r.quiet()
+	j, all = r.readJournal(), r.readVerdicts()
+	admitted, refused = r.replay(j, all)
+	r.answered(all)
+	r.order(all)
+	r.refusedByTheDatabase()
+	return j, all, admitted, refused
 }
 
 // enrol makes the teams with two projects each, the people and the budgets. The limits have room for a part of those who
@@ -150,7 +166,7 @@ func (r *rush) enrol() {
 				return err
 			}
 			enforcement := budget.Block
-			if team == 1 {
+			if team == 1 && !r.cfg.teamsOnly {
 				enforcement = budget.Warn
 			}
 			if err := set(budget.Team, string(made.ID), part(each, 30, 90), enforcement); err != nil {
@@ -191,8 +207,12 @@ func (r *rush) enrol() {
 				}
 				r.people = append(r.people, p)
 			}
+			share := between(random, 40, 50)
+			if r.cfg.teamsOnly {
+				share = 1000
+			}
 			if team == 0 {
-				return set(budget.Organisation, budget.OrganisationID, part(r.cfg.users, 40, 50), budget.Block)
+				return set(budget.Organisation, budget.OrganisationID, part(r.cfg.users, share, share), budget.Block)
 			}
 			return nil
 		})
@@ -234,31 +254,37 @@ func (r *rush) usual() money.USD {
 // some want another, and who was refused asks again, while limits go up and down.
 func (r *rush) wave(n int) {
 	r.t.Helper()
-	start := make(chan struct{})
 	calm, cancel := context.WithCancel(r.t.Context())
-	var rushers, others sync.WaitGroup
-	for _, p := range r.people {
+	var others sync.WaitGroup
+	others.Go(func() { r.murder(calm, rand.New(rand.NewPCG(r.cfg.seed, uint64(2+n)<<32))) }) //nolint:gosec // repeatable on purpose
+	if n > 0 {
+		others.Go(func() { r.limits(calm, rand.New(rand.NewPCG(r.cfg.seed, uint64(200+n)<<32))) }) //nolint:gosec // repeatable on purpose
+	}
+	r.atOnce(r.people)
+	cancel()
+	others.Wait()
+}
+
+// atOnce lets people do something at once: ask for a WorkSpace or, some of those who have one, end it.
+func (r *rush) atOnce(all []*rusher) {
+	start := make(chan struct{})
+	var rushers sync.WaitGroup
+	for _, p := range all {
 		rushers.Go(func() {
 			<-start
 			if p.ws != "" && p.random.IntN(2) == 0 {
 				r.terminate(p)
 				return
 			}
-			r.launch(p)
+			r.launch(p, len(all))
 		})
-	}
-	others.Go(func() { r.murder(calm, rand.New(rand.NewPCG(r.cfg.seed, uint64(2+n)<<32))) }) //nolint:gosec // repeatable on purpose
-	if n > 0 {
-		others.Go(func() { r.limits(calm, rand.New(rand.NewPCG(r.cfg.seed, uint64(200+n)<<32))) }) //nolint:gosec // repeatable on purpose
 	}
 	close(start)
 	rushers.Wait()
-	cancel()
-	others.Wait()
 }
 
-// launch asks until there is an answer, unless its user loses patience.
-func (r *rush) launch(p *rusher) {
+// launch asks, together with so many, until there is an answer, unless its user loses patience.
+func (r *rush) launch(p *rusher, together int) {
 	p.keys++
 	key := fmt.Sprintf("%s-%d", p.User, p.keys)
 	order := map[string]string{"blueprint": "go-dev", "name": key, "bundle_type": []string{"STANDARD", "STANDARD", "PERFORMANCE"}[p.random.IntN(3)]}
@@ -273,13 +299,15 @@ func (r *rush) launch(p *rusher) {
 	// One of six goes away before the answer comes, and half of these never ask again.
 	patience := time.Minute
 	if p.random.IntN(6) == 0 {
-		patience = time.Duration(p.random.IntN(1500)) * time.Millisecond
+		patience = time.Duration(p.random.IntN([]int{30, 15 * together}[p.random.IntN(2)])) * time.Millisecond
 	}
+	first := time.Since(r.began)
 	for try := 0; ; try++ {
 		a, got, ok := r.send(p, http.MethodPost, "", key, body, patience)
 		if !ok {
 			if patience < time.Minute && p.random.IntN(2) == 0 {
 				r.count("gave up")
+				p.gaveUp = append(p.gaveUp, attempt{first: first, key: key})
 				return
 			}
 			patience = time.Minute
@@ -289,7 +317,7 @@ func (r *rush) launch(p *rusher) {
 			}
 			continue
 		}
-		a.again = try > 0
+		a.first, a.key = first, key
 		p.asked = append(p.asked, a)
 		if a.status == http.StatusAccepted {
 			var made client.WorkspaceAdmitted
