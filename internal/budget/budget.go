@@ -342,7 +342,7 @@ func move(ctx context.Context, tx *audit.Tx, b *balance, m movement) error {
 	b.HeldMicros += m.held
 	b.OverrunMicros = max(0, b.SettledMicros+b.HeldMicros-b.LimitMicros)
 	b.Version++
-	if b.OverrunMicros > before && m.reason == "" { // what is not refused for it
+	if b.OverrunMicros > before && m.reason == "" && b.Enforcement == Warn {
 		m.reason = "the budget only warns"
 	}
 	if _, err := tx.Exec(ctx, `
