@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
@@ -51,21 +53,23 @@ func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer,
 	if err := room(balances, fixed+lease); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, `
+	writes := &pgx.Batch{}
+	writes.Queue(`
 		INSERT INTO budget_holds (workspace_id, user_id, team_id, project_id, fixed_micros, lease_micros, lease_target_micros, held_at)
-		VALUES ($1, $2, $3, nullif($4, ''), $5, $6, $6, $7)`, ws, p.User, p.Team, p.Project, fixed, lease, tx.Now); err != nil {
-		return nil, err
-	}
+		VALUES ($1, $2, $3, nullif($4, ''), $5, $6, $6, $7)`, ws, p.User, p.Team, p.Project, fixed, lease, tx.Now)
 	effects := make([]Effect, len(balances))
 	for i, bal := range balances {
 		seen := bal.Version
-		if err := move(ctx, tx, bal, movement{kind: "hold", workspace: ws, held: fixed + lease}); err != nil {
-			return nil, err
-		}
+		bal.queue(writes, tx.Now, movement{kind: "hold", workspace: ws, held: fixed + lease})
+		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), bal.PeriodStart, seen}
+	}
+	if err := tx.SendBatch(ctx, writes).Close(); err != nil {
+		return nil, err
+	}
+	for _, bal := range balances {
 		if err := crossings(ctx, tx, bal, p); err != nil {
 			return nil, err
 		}
-		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), bal.PeriodStart, seen}
 	}
 	return effects, nil
 }
@@ -185,10 +189,14 @@ func (b *Book) each(ctx context.Context, tx *audit.Tx, month time.Time, p Payer,
 	if err != nil {
 		return err
 	}
+	writes := &pgx.Batch{}
 	for _, bal := range balances {
-		if err := move(ctx, tx, bal, m); err != nil {
-			return err
-		}
+		bal.queue(writes, tx.Now, m)
+	}
+	if err := tx.SendBatch(ctx, writes).Close(); err != nil {
+		return err
+	}
+	for _, bal := range balances {
 		if m.settled+m.held > 0 {
 			if err := crossings(ctx, tx, bal, p); err != nil {
 				return err
