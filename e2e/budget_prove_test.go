@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // atMost is a size of a proof, which the environment may make smaller.
@@ -29,3 +30,8 @@ func TestProveBudgets(t *testing.T) {
 
 // TestProveBudgetsOneAfterTheOther checks small rounds with porcupine.
 func TestProveBudgetsOneAfterTheOther(t *testing.T) { linear(t, 100, 20261202) }
+
+// TestProveBudgetsOfAQuarter lets five hundred WorkSpaces live through three months with budgets.
+func TestProveBudgetsOfAQuarter(t *testing.T) {
+	newQuarter(t, atMost("BUDGETS_DESKS", 500), 20270101, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC), 90).run()
+}
