@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -82,10 +83,10 @@ func (r *rush) explain(team []*rusher, begin map[string]money.USD, held map[stri
 	for i, p := range team {
 		touches := slices.Concat(place(budget.Team, p.team), place(budget.Project, p.project), place(budget.User, p.id))
 		for _, a := range p.asked {
-			switch {
-			case a.status == 202: // the attempt that did it may be one before the last
+			switch a.status {
+			case http.StatusAccepted: // the attempt that did it may be one before the last
 				history = append(history, porcupine.Operation{ClientId: i, Input: wish{touches, held[a.key]}, Output: true, Call: int64(a.first), Return: int64(a.back)})
-			case a.status == 402:
+			case http.StatusPaymentRequired:
 				history = append(history, porcupine.Operation{ClientId: i, Input: wish{touches, a.amount}, Output: false, Call: int64(a.call), Return: int64(a.back)})
 			}
 		}

@@ -49,7 +49,8 @@ func newQuarter(t *testing.T, n int, seed uint64, from time.Time, days int) *qua
 		q.at(month.Add(-time.Second), q.check)
 		q.at(month.Add(time.Second), q.check)
 	}
-	for at := q.from.Add(day); at.Before(q.to); at = at.Add(time.Duration(between(q.random, 4*60, 30*60)) * time.Minute) {
+	often := time.Minute * 100 / time.Duration(n+76) // the more WorkSpaces, the more limits
+	for at := q.from.Add(day); at.Before(q.to); at = at.Add(time.Duration(between(q.random, 4*60, 30*60)) * often).Truncate(time.Second) {
 		q.at(at, q.finance)
 	}
 	for i := range 3 {
@@ -220,17 +221,18 @@ func (q *quarter) causes(j journal) {
 			}
 		}
 	}
-	// unpaid tells whether the last renewal before an instant was refused.
+	// unpaid tells whether the last renewal was refused before what was used up to an instant was charged, which may be renewed
+	// at that instant.
 	unpaid := func(ws string, at time.Time) bool {
-		last := func(all []time.Time) (newest time.Time) {
+		last := func(all []time.Time, until time.Time) (newest time.Time) {
 			for _, t := range all {
-				if !t.After(at) {
+				if !t.After(until) {
 					newest = later(newest, t)
 				}
 			}
 			return newest
 		}
-		return last(refused[ws]).After(last(renewed[ws]))
+		return last(refused[ws], at).After(last(renewed[ws], at.Add(-time.Microsecond)))
 	}
 	count, sums := map[string]int{}, map[string]money.USD{}
 	for name, versions := range j {
