@@ -391,7 +391,8 @@ func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind, column 
 		"scope": string(b.Scope), "scope_id": b.ScopeID, "percent": percent, "limit": b.LimitMicros.String(),
 		"settled": b.SettledMicros.String(), "held": b.HeldMicros.String(), "period_start": b.PeriodStart.Format(time.RFC3339),
 	}
-	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.LimitMicros)
+	// The version, and not the limit: one that is raised and set back is crossed again.
+	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.Version)
 	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":user", Event: key, Kind: kind, User: p.User, Payload: payload}); err != nil {
 		return err
 	}
