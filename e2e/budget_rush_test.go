@@ -498,7 +498,8 @@ func (r *rush) watch(ctx context.Context, samples *atomic.Int64) {
 	}
 }
 
-// quiet waits until the database has done all that the dead asked it for. It fails if any two ever waited for one another.
+// quiet waits until the database has done all that the dead asked it for. It fails if any two ever waited for one another,
+// or if what somebody gave up is half done.
 func (r *rush) quiet() {
 	r.t.Helper()
 	count := func(sql string) (n int) {
@@ -513,6 +514,12 @@ func (r *rush) quiet() {
 	})
 	if n := count(`SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`); n != 0 {
 		r.t.Errorf("there were %d deadlocks", n)
+	}
+	if n := count(`
+		SELECT count(*)
+		FROM budget_holds h FULL JOIN (SELECT id FROM workspaces WHERE terminated_at IS NULL) w ON w.id = h.workspace_id
+		WHERE h.workspace_id IS NULL OR w.id IS NULL`); n != 0 {
+		r.t.Errorf("%d WorkSpaces without a hold, or holds without a WorkSpace", n)
 	}
 }
 
