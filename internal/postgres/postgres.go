@@ -124,11 +124,16 @@ func IsTransient(err error) bool {
 
 const txAttempts = 6
 
+// Beginner begins transactions: a pool, or a connection that somebody keeps.
+type Beginner interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
 // InTx runs fn in a transaction, and again from the start when the database asks for that (serialization, deadlock,
 // lock timeout): fn must have no effects outside the transaction.
-func InTx(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) error) error {
+func InTx(ctx context.Context, db Beginner, fn func(pgx.Tx) error) error {
 	for attempt := 1; ; attempt++ {
-		err := pgx.BeginFunc(ctx, pool, fn)
+		err := pgx.BeginFunc(ctx, db, fn)
 		if err == nil || attempt == txAttempts || !transient(err) {
 			return err
 		}
