@@ -24,7 +24,7 @@ import (
 	"github.com/robco-forge/forge/internal/price"
 )
 
-// TestAQuarterOfFewDays is the reduction of TestProveBudgetsOfAQuarter: a month with two ends of one.
+// TestAQuarterOfFewDays is the reduction of TestProveQuarter: a month with two ends of one.
 func TestAQuarterOfFewDays(t *testing.T) {
 	newQuarter(t, 24, 20270126, time.Date(2027, 1, 30, 0, 0, 0, 0, time.UTC), 32).run()
 }
