@@ -209,7 +209,8 @@ func (y *year) due(ctx context.Context) due {
 	defer y.took("asking what is due", time.Now())
 	var d due
 	if err := y.forge.Pool.QueryRow(ctx, `
-		SELECT coalesce((SELECT min(next_due_at) FROM workspaces), $1), coalesce((SELECT min(rule_due_at) FROM workspaces), $1),
+		SELECT coalesce((SELECT min(next_due_at) FROM workspaces), $1),
+		       coalesce(least((SELECT min(rule_due_at) FROM workspaces), (SELECT min(stop_at) FROM budget_holds)), $1),
 		       coalesce((SELECT min(due_at) FROM usage), $1)`, far).Scan(&d.rows, &d.rules, &d.meters); err != nil {
 		y.t.Fatal(err)
 	}
@@ -387,7 +388,7 @@ func (y *year) change(ctx context.Context, who actor.Actor, action string, fn fu
 	switch {
 	case err == nil, errors.Is(err, audit.ErrNothing):
 		return nil
-	case errors.As(err, &refused) && refused.Kind == fault.Conflict:
+	case errors.As(err, &refused) && (refused.Kind == fault.Conflict || refused.Kind == fault.OverBudget):
 		y.refusals[action+" "+refused.Code]++
 	default:
 		y.t.Fatalf("%s %s: %v", y.clock.Now(), action, err)
@@ -416,6 +417,8 @@ func (y *year) perform(ctx context.Context, a appointment) {
 		ask(who, func(tx *audit.Tx) (*workspace.WorkSpace, error) { return fleet.Update(ctx, tx, p.ws, patch, nil) })
 	}
 	switch d.do {
+	case "act":
+		d.act(ctx)
 	case "month":
 		if _, err := y.forge.Log.EnsurePartitions(ctx); err != nil {
 			y.t.Fatal(err)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -41,6 +42,7 @@ type deed struct {
 	until time.Time // connect: when the client goes away again
 	n     int       // extend: hours; lifetime: days
 	to    string    // change: the running mode or the bundle
+	act   func(ctx context.Context)
 }
 
 func (p *inhabitant) does(at time.Time, d deed) {

@@ -123,9 +123,15 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 	if err != nil {
 		return Public(err)
 	}
+	// A refusal is recorded on the same connection: in a rush, a second one is had too late.
+	conn, err := l.pool.Acquire(ctx)
+	if err != nil {
+		return l.refuse(ctx, nil, in, who, err)
+	}
+	defer conn.Release()
 	var done *Tx
 	var sent sending
-	err = postgres.InTxEnding(ctx, l.pool, func(raw pgx.Tx) (*pgx.Batch, error) {
+	err = postgres.InTxEnding(ctx, conn, func(raw pgx.Tx) (*pgx.Batch, error) {
 		l.beats.end(&sent, errRolledBack)
 		tx := &Tx{Tx: raw, Now: now, Actor: who}
 		if err := fn(tx); err != nil {
@@ -146,8 +152,9 @@ func (l *Log) Change(ctx context.Context, in Intent, fn func(*Tx) error) error {
 		return ErrNothing
 	}
 	if err != nil {
-		return l.refuse(ctx, in, who, err)
+		return l.refuse(ctx, conn, in, who, err)
 	}
+	conn.Release()
 	for _, fn := range done.after {
 		fn()
 	}
@@ -173,17 +180,18 @@ func (l *Log) Rehearse(ctx context.Context, fn func(*Tx) error) error {
 
 // Note records something that changed nothing: a sensitive read, a sign-in that failed.
 func (l *Log) Note(ctx context.Context, e Event) error {
-	return Public(l.note(ctx, actor.From(ctx), entry{Event: e, result: leaf.Success}))
+	return Public(l.note(ctx, l.pool, actor.From(ctx), entry{Event: e, result: leaf.Success}))
 }
 
 // NoteRefusal records that the intent of the context's actor was refused with err, and returns err.
 func (l *Log) NoteRefusal(ctx context.Context, in Intent, err error) error {
-	return l.refuse(ctx, in, actor.From(ctx), err)
+	return l.refuse(ctx, nil, in, actor.From(ctx), err)
 }
 
 // refuse records the refusal, and gives back the error that the caller sees. The record must not depend on the patience
-// of the one who was refused, so it is written even when the request is cancelled.
-func (l *Log) refuse(ctx context.Context, in Intent, who actor.Actor, cause error) error {
+// of the one who was refused, so it is written even when the request is cancelled; if it cannot be written, that is the
+// error. It is written through conn, if there is one and a cancelled request has not closed it.
+func (l *Log) refuse(ctx context.Context, conn *pgxpool.Conn, in Intent, who actor.Actor, cause error) error {
 	cause = Public(cause)
 	f := fault.From(cause)
 	if f.Kind == fault.Unavailable || f.Kind == fault.RateLimited {
@@ -199,8 +207,16 @@ func (l *Log) refuse(ctx context.Context, in Intent, who actor.Actor, cause erro
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := l.note(ctx, who, e); err != nil {
-		return Public(fmt.Errorf("recording a refusal (%w): %w", cause, err))
+	var db postgres.Sender = l.pool
+	switch {
+	case conn == nil:
+	case conn.Conn().IsClosed():
+		conn.Release()
+	default:
+		db = conn
+	}
+	if err := l.note(ctx, db, who, e); err != nil {
+		return Public(fmt.Errorf("recording a refusal (%v): %w", cause, err)) //nolint:errorlint // nobody is to take it for a verdict
 	}
 	return cause
 }
@@ -242,14 +258,14 @@ func numbers(v any) any {
 	return v
 }
 
-func (l *Log) note(ctx context.Context, who actor.Actor, e entry) error {
+func (l *Log) note(ctx context.Context, db postgres.Sender, who actor.Actor, e entry) error {
 	subject, err := l.subjectOf(ctx, who)
 	if err != nil {
 		return err
 	}
 	now := l.now()
 	var sent sending
-	err = postgres.Together(ctx, l.pool, func() (*pgx.Batch, error) {
+	err = postgres.Together(ctx, db, func() (*pgx.Batch, error) {
 		l.beats.end(&sent, errRolledBack)
 		return l.rows(now, who, subject, []entry{e}, &sent)
 	})

@@ -113,7 +113,9 @@ type Effect struct {
 	Settled   money.USD
 	Held      money.USD // after the request
 	Available money.USD // after the request
-	Version   int64     // of the balance the verdict was made on
+	// PeriodStart and Version are of the balance that the verdict was made on.
+	PeriodStart time.Time
+	Version     int64
 }
 
 // lockDefinitions keeps the set of budgets as it is until the end of the transaction: movements share it, setting a
@@ -334,24 +336,31 @@ type movement struct {
 // move applies the movement to a locked balance and writes its entry. Whatever lies beyond the limit afterwards is
 // overrun: admission has refused what it may refuse before it comes to this.
 func move(ctx context.Context, tx *audit.Tx, b *balance, m movement) error {
+	writes := &pgx.Batch{}
+	b.queue(writes, tx.Now, m)
+	return tx.SendBatch(ctx, writes).Close()
+}
+
+// queue is move with others: what many wait for is written in one round trip.
+func (b *balance) queue(writes *pgx.Batch, now time.Time, m movement) {
 	before := b.OverrunMicros
 	b.LimitMicros += m.limit
 	b.SettledMicros += m.settled
 	b.HeldMicros += m.held
 	b.OverrunMicros = max(0, b.SettledMicros+b.HeldMicros-b.LimitMicros)
 	b.Version++
-	if _, err := tx.Exec(ctx, `
+	if b.OverrunMicros > before && m.reason == "" && b.Enforcement == Warn {
+		m.reason = "the budget only warns"
+	}
+	writes.Queue(`
 		UPDATE budget_periods
 		SET limit_micros = $3, settled_micros = $4, held_micros = $5, overrun_micros = $6, version = $7, warned_at = $8, exhausted_at = $9
 		WHERE budget_id = $1 AND period_start = $2`,
-		b.BudgetID, b.PeriodStart, b.LimitMicros, b.SettledMicros, b.HeldMicros, b.OverrunMicros, b.Version, b.WarnedAt, b.ExhaustedAt); err != nil {
-		return err
-	}
-	_, err := tx.Exec(ctx, `
+		b.BudgetID, b.PeriodStart, b.LimitMicros, b.SettledMicros, b.HeldMicros, b.OverrunMicros, b.Version, b.WarnedAt, b.ExhaustedAt)
+	writes.Queue(`
 		INSERT INTO budget_entries (budget_id, period_start, balance_version, at, kind, workspace_id, limit_delta_micros, settled_delta_micros, held_delta_micros, overrun_delta_micros, reason)
 		VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, $8, $9, $10, $11)`,
-		b.BudgetID, b.PeriodStart, b.Version, tx.Now, m.kind, m.workspace, m.limit, m.settled, m.held, b.OverrunMicros-before, m.reason)
-	return err
+		b.BudgetID, b.PeriodStart, b.Version, now, m.kind, m.workspace, m.limit, m.settled, m.held, b.OverrunMicros-before, m.reason)
 }
 
 // crossings records, once per limit, that a balance has come to its warning threshold or its limit, and tells the
@@ -382,7 +391,8 @@ func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind, column 
 		"scope": string(b.Scope), "scope_id": b.ScopeID, "percent": percent, "limit": b.LimitMicros.String(),
 		"settled": b.SettledMicros.String(), "held": b.HeldMicros.String(), "period_start": b.PeriodStart.Format(time.RFC3339),
 	}
-	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.LimitMicros)
+	// The version, and not the limit: one that is raised and set back is crossed again.
+	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.Version)
 	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":user", Event: key, Kind: kind, User: p.User, Payload: payload}); err != nil {
 		return err
 	}

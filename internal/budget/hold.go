@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
@@ -51,21 +53,23 @@ func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer,
 	if err := room(balances, fixed+lease); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, `
+	writes := &pgx.Batch{}
+	writes.Queue(`
 		INSERT INTO budget_holds (workspace_id, user_id, team_id, project_id, fixed_micros, lease_micros, lease_target_micros, held_at)
-		VALUES ($1, $2, $3, nullif($4, ''), $5, $6, $6, $7)`, ws, p.User, p.Team, p.Project, fixed, lease, tx.Now); err != nil {
-		return nil, err
-	}
+		VALUES ($1, $2, $3, nullif($4, ''), $5, $6, $6, $7)`, ws, p.User, p.Team, p.Project, fixed, lease, tx.Now)
 	effects := make([]Effect, len(balances))
 	for i, bal := range balances {
 		seen := bal.Version
-		if err := move(ctx, tx, bal, movement{kind: "hold", workspace: ws, held: fixed + lease}); err != nil {
-			return nil, err
-		}
+		bal.queue(writes, tx.Now, movement{kind: "hold", workspace: ws, held: fixed + lease})
+		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), bal.PeriodStart, seen}
+	}
+	if err := tx.SendBatch(ctx, writes).Close(); err != nil {
+		return nil, err
+	}
+	for _, bal := range balances {
 		if err := crossings(ctx, tx, bal, p); err != nil {
 			return nil, err
 		}
-		effects[i] = Effect{bal.Scope, bal.ScopeID, bal.LimitMicros, bal.SettledMicros, bal.HeldMicros, bal.available(), seen}
 	}
 	return effects, nil
 }
@@ -92,7 +96,8 @@ func lacking(balances []*balance, amount money.USD) []*balance {
 	return out
 }
 
-// room refuses an amount that any of the enforced balances cannot take.
+// room refuses an amount that any of the enforced balances cannot take. The refusal names the version of every balance that
+// it was made on.
 func room(balances []*balance, amount money.USD) error {
 	var short []map[string]any
 	var worst *balance
@@ -109,10 +114,16 @@ func room(balances []*balance, amount money.USD) error {
 	if worst == nil {
 		return nil
 	}
+	seen := make([]map[string]any, len(balances))
+	for i, b := range balances {
+		seen[i] = map[string]any{
+			"scope": string(b.Scope), "scope_id": b.ScopeID, "period_start": b.PeriodStart.UTC().Format(time.RFC3339), "balance_version": b.Version,
+		}
+	}
 	return ErrExceeded.
 		Sayf("the %s budget has %s USD left of %s, and this needs %s", worst.Scope, max(0, worst.available()), worst.LimitMicros, amount).
 		Suggestf("free %s USD by stopping or terminating what is not needed, choose a smaller bundle, or ask your team lead or finance for more", amount-worst.available()).
-		Detail("required", amount.String()).Detail("currency", money.Currency).Detail("budgets", short)
+		Detail("required", amount.String()).Detail("currency", money.Currency).Detail("budgets", short).Detail("balances", seen)
 }
 
 // Part is which part of a hold a charge uses up.
@@ -178,10 +189,14 @@ func (b *Book) each(ctx context.Context, tx *audit.Tx, month time.Time, p Payer,
 	if err != nil {
 		return err
 	}
+	writes := &pgx.Batch{}
 	for _, bal := range balances {
-		if err := move(ctx, tx, bal, m); err != nil {
-			return err
-		}
+		bal.queue(writes, tx.Now, m)
+	}
+	if err := tx.SendBatch(ctx, writes).Close(); err != nil {
+		return err
+	}
+	for _, bal := range balances {
 		if m.settled+m.held > 0 {
 			if err := crossings(ctx, tx, bal, p); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/robco-forge/forge/internal/postgres"
 	"github.com/robco-forge/forge/internal/postgres/pgtest"
@@ -74,7 +75,7 @@ func TestWhatIsSentWithTheCommitIsCommittedOrNothingIs(t *testing.T) {
 			if _, err := pool.Exec(t.Context(), `TRUNCATE said, later`); err != nil {
 				t.Fatal(err)
 			}
-			err := postgres.InTxEnding(t.Context(), pool, c.fn)
+			err := pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error { return postgres.InTxEnding(t.Context(), conn, c.fn) })
 			var pg *pgconn.PgError
 			errors.As(err, &pg)
 			if (pg == nil) != (c.code == "") || pg != nil && pg.Code != c.code || c.err != nil && !errors.Is(err, c.err) || c.code == "" && c.err == nil && err != nil {
@@ -105,7 +106,9 @@ func TestATransactionIsTriedAgainWhenTheDatabaseAsksForIt(t *testing.T) {
 	}
 	for name, run := range map[string]func(sql *string) error{
 		"InTxEnding": func(sql *string) error {
-			return postgres.InTxEnding(t.Context(), pool, func(pgx.Tx) (*pgx.Batch, error) { return next(sql), nil })
+			return pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
+				return postgres.InTxEnding(t.Context(), conn, func(pgx.Tx) (*pgx.Batch, error) { return next(sql), nil })
+			})
 		},
 		"Together": func(sql *string) error {
 			return postgres.Together(t.Context(), pool, func() (*pgx.Batch, error) { return next(sql), nil })

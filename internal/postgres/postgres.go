@@ -124,59 +124,67 @@ func IsTransient(err error) bool {
 
 const txAttempts = 6
 
+// Beginner begins transactions: a pool, or a connection that somebody keeps.
+type Beginner interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// Sender sends statements together: the same.
+type Sender interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
 // InTx runs fn in a transaction, and again from the start when the database asks for that (serialization, deadlock,
 // lock timeout): fn must have no effects outside the transaction.
-func InTx(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) error) error {
-	return retried(ctx, func() error { return pgx.BeginFunc(ctx, pool, fn) })
+func InTx(ctx context.Context, db Beginner, fn func(pgx.Tx) error) error {
+	return retried(ctx, func() error { return pgx.BeginFunc(ctx, db, fn) })
 }
 
 // InTxEnding is InTx for a transaction that ends with statements whose answers nobody needs: they and the commit are one
 // round trip. An error of theirs is returned like fn's, and nothing is committed.
-func InTxEnding(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) (*pgx.Batch, error)) error {
+func InTxEnding(ctx context.Context, c *pgxpool.Conn, fn func(pgx.Tx) (*pgx.Batch, error)) error {
 	return retried(ctx, func() error {
-		return pool.AcquireFunc(ctx, func(c *pgxpool.Conn) (err error) {
-			tx, err := c.Conn().Begin(ctx)
-			if err != nil {
-				return err
+		tx, err := c.Conn().Begin(ctx)
+		if err != nil {
+			return err
+		}
+		// After the commit there is nothing to roll back. A connection that does not come out of its transaction is closed by
+		// the pool.
+		defer func() {
+			if c.Conn().PgConn().TxStatus() != 'I' {
+				_ = tx.Rollback(ctx)
 			}
-			// After the commit there is nothing to roll back. A connection that does not come out of its transaction is closed
-			// by the pool.
-			defer func() {
-				if c.Conn().PgConn().TxStatus() != 'I' {
-					_ = tx.Rollback(ctx)
-				}
-			}()
-			ending, err := fn(tx)
-			if err != nil {
-				return err
+		}()
+		ending, err := fn(tx)
+		if err != nil {
+			return err
+		}
+		ending.Queue("COMMIT")
+		results := c.SendBatch(ctx, ending)
+		var tag pgconn.CommandTag
+		for range ending.Len() {
+			if tag, err = results.Exec(); err != nil {
+				break
 			}
-			ending.Queue("COMMIT")
-			results := c.SendBatch(ctx, ending)
-			var tag pgconn.CommandTag
-			for range ending.Len() {
-				if tag, err = results.Exec(); err != nil {
-					break
-				}
-			}
-			if err := errors.Join(err, results.Close()); err != nil {
-				return err
-			}
-			if tag.String() != "COMMIT" { // a statement had failed before, and fn kept it to itself
-				return pgx.ErrTxCommitRollback
-			}
-			return nil
-		})
+		}
+		if err := errors.Join(err, results.Close()); err != nil {
+			return err
+		}
+		if tag.String() != "COMMIT" { // a statement had failed before, and fn kept it to itself
+			return pgx.ErrTxCommitRollback
+		}
+		return nil
 	})
 }
 
 // Together runs the statements as one transaction of one round trip, and again like InTx.
-func Together(ctx context.Context, pool *pgxpool.Pool, make func() (*pgx.Batch, error)) error {
+func Together(ctx context.Context, db Sender, make func() (*pgx.Batch, error)) error {
 	return retried(ctx, func() error {
 		all, err := make()
 		if err != nil {
 			return err
 		}
-		return pool.SendBatch(ctx, all).Close()
+		return db.SendBatch(ctx, all).Close()
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/blueprint"
@@ -111,7 +112,9 @@ func (f *Fleet) Request(ctx context.Context, tx *audit.Tx, r Request) (Admitted,
 	}
 	seen := make([]any, len(effects))
 	for i, e := range effects {
-		seen[i] = map[string]any{"scope": string(e.Scope), "scope_id": e.ScopeID, "balance_version": e.Version}
+		seen[i] = map[string]any{
+			"scope": string(e.Scope), "scope_id": e.ScopeID, "period_start": e.PeriodStart.UTC().Format(time.RFC3339), "balance_version": e.Version,
+		}
 	}
 	if err := record(ctx, tx, w, "", "create", "requested", map[string]any{
 		"blueprint_version_id": string(v.ID), "bundle_type": w.BundleType, "running_mode": w.RunningMode, "region": w.Region,
