@@ -173,8 +173,8 @@ func (w *writer) close(r *Report, id string) {
 	}
 }
 
-// silence is how long a server that runs may say nothing: it beats every ten minutes when idle.
-const silence = 15 * time.Minute
+// Silence is how long a server that runs may say nothing: it beats every ten minutes when idle.
+const Silence = 15 * time.Minute
 
 // end closes what is open, and says which servers ended without a word: what they wrote after their last heartbeat can
 // have vanished before it came into the tree, and nobody would know.
@@ -186,7 +186,7 @@ func (b *beats) end(r *Report, now time.Time) {
 	silent := 0
 	for key, w := range b.writers {
 		w.close(r, key[0])
-		if !w.last && now.Sub(w.latest) > silence {
+		if !w.last && now.Sub(w.latest) > Silence {
 			silent++
 		}
 	}

@@ -26,29 +26,13 @@ type Options struct {
 	Missing func(index int64, id string)
 	// Progress is told now and then how many of how many entries were looked at.
 	Progress func(done, all int64)
-
-	// off switches checks off: for the tests, which prove that each finds what no other does.
-	off map[Check]bool
-}
-
-// Without is o with checks switched off. It is for tests, which prove that each check finds what no other does.
-func (o Options) Without(checks ...Check) Options {
-	off := map[Check]bool{}
-	for _, c := range checks {
-		off[c] = true
-	}
-	o.off = off
-	return o
 }
 
 // Log verifies a log, or a stretch of it, against its newest checkpoint. The error is of the source or of a function in
-// the options; what is wrong with the log is in the report, which is the caller's to close.
-func Log(src Source, o Options) (*Report, error) {
-	r := NewReport()
-	r.off = o.off
+// the options; what is wrong with the log goes into the report.
+func Log(r *Report, src Source, o Options) error {
 	v := &walk{Report: r, o: o, src: src, tiles: newTileReader(src), beats: newBeats(o.First > 0)}
-	err := v.log()
-	return r, err
+	return v.log()
 }
 
 // walk is one verification under way.

@@ -201,7 +201,7 @@ func TestEachCheckFindsWhatNoOtherDoes(t *testing.T) {
 			l.f = l.m.files(t)
 			c.damage(t, l)
 			l.o.Keys = keys(t)
-			r := look(t, l.f, func(o *verify.Options) { *o = l.o })
+			r := lookWithout(t, l.f, l.o)
 			if got := r.Failed(); !slices.Equal(got, []verify.Check{c.check}) {
 				t.Fatalf("found by %v, want %s:\n%s", got, c.check, r.Text())
 			}
@@ -212,7 +212,7 @@ func TestEachCheckFindsWhatNoOtherDoes(t *testing.T) {
 			if f := r.Failures[0]; f.Index != want || f.Meaning != c.check.Meaning() || f.Meaning == "" {
 				t.Errorf("found at %d, want %d: %s", f.Index, want, f)
 			}
-			r = look(t, l.f, func(o *verify.Options) { *o = l.o.Without(c.check) })
+			r = lookWithout(t, l.f, l.o, c.check)
 			if alone := c.check != verify.Signature; slices.Contains(r.Failed(), c.check) || alone && !r.OK() {
 				t.Errorf("without %s it is found by %v", c.check, r.Failed())
 			}
@@ -259,7 +259,7 @@ func TestAServerThatEndedWithoutAWordIsNoted(t *testing.T) {
 func TestASourceThatBreaksIsNoFindingOfTheLog(t *testing.T) {
 	f := newMemory(t, 300).files(t)
 	for path := range f {
-		_, err := verify.Log(verify.Files(func(p string, limit int) ([]byte, error) {
+		err := verify.Log(verify.NewReport(), verify.Files(func(p string, limit int) ([]byte, error) {
 			if p == path {
 				return nil, fmt.Errorf("the line is down")
 			}
