@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("API", info.API)
 			e.Setenv("AMAZON", info.AWS)
 			e.Setenv("DATABASE", info.DatabaseURL)
+			e.Setenv("KEYS", info.KeysDir)
 			e.Setenv("AUDITOR", contexts["auditor"].Token)
 			return cli.Config{Current: "ada", Contexts: contexts}.Save(path)
 		},

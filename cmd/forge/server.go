@@ -337,6 +337,6 @@ func auditKeyCommand() *cobra.Command {
 	}
 	generate.Flags().StringVar(&dir, "keys-dir", "", "where to put them")
 	c := &cobra.Command{Use: "key", Short: "Keys of the audit log"}
-	c.AddCommand(generate)
+	c.AddCommand(generate, auditKeyRotateCommand(), auditKeyPublicCommand())
 	return c
 }

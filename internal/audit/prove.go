@@ -131,6 +131,16 @@ func Verify(ctx context.Context, c Proving) (*verify.Report, error) {
 	return p.Report, nil
 }
 
+// OriginOf is the name that the database says its log has.
+func OriginOf(ctx context.Context, q postgres.Querier) (string, error) {
+	var origin string
+	err := q.QueryRow(ctx, `SELECT audit_origin FROM organisation`).Scan(&origin)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", errors.New("the database has no audit log yet: no server was started on it")
+	}
+	return origin, err
+}
+
 // Checkpoint is the newest.
 func (p *prover) Checkpoint() (string, error) {
 	if p.last.Size == 0 {
