@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("MONTH", time.Now().UTC().Format("2006-01"))
 			e.Setenv("AMAZON", info.AWS)
 			e.Setenv("DATABASE", info.DatabaseURL)
+			e.Setenv("KEYS", info.KeysDir)
 			e.Setenv("AUDITOR", contexts["auditor"].Token)
 			return cli.Config{Current: "ada", Contexts: contexts}.Save(path)
 		},

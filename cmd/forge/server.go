@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -348,32 +347,7 @@ func auditKeyCommand() *cobra.Command {
 		},
 	}
 	generate.Flags().StringVar(&dir, "keys-dir", "", "where to put them")
-	var origin string
-	public := &cobra.Command{
-		Use: "public", Short: "Print the public keys that verify the log, for auditors and witnesses", Args: cobra.NoArgs,
-		Example: `  forge audit key public --keys-dir /etc/forge/keys --audit-origin forge.example.com/audit`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, nil); err != nil {
-				return err
-			}
-			if dir == "" || origin == "" {
-				return cli.UsageError{Err: errors.New("--keys-dir and --audit-origin are required")}
-			}
-			keys, err := audit.LoadKeys(dir)
-			if err != nil {
-				return err
-			}
-			text, err := keys.PublicKeys(origin)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(text))
-			return err
-		},
-	}
-	public.Flags().StringVar(&dir, "keys-dir", "", "where the keys are")
-	public.Flags().StringVar(&origin, "audit-origin", "", "name of the audit log")
 	c := &cobra.Command{Use: "key", Short: "Keys of the audit log"}
-	c.AddCommand(generate, public)
+	c.AddCommand(generate, auditKeyRotateCommand(), auditKeyPublicCommand())
 	return c
 }

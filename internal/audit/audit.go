@@ -46,6 +46,7 @@ type Log struct {
 	writer   string
 	boot     string
 	key      []byte // of this writer in this boot
+	public   string // keys, one on a line
 	beats    *heartbeats
 	subjects *subjectKeys
 	log      *slog.Logger
@@ -76,6 +77,11 @@ func NewLog(c Config) (*Log, error) {
 		boot: c.Clock().Format("20060102T150405Z-") + hex.EncodeToString(epoch[:]),
 	}
 	l.key = leaf.WriterKey(c.Keys.Writer[:], l.writer, l.boot)
+	public, err := c.Keys.PublicKeys(c.Origin)
+	if err != nil {
+		return nil, err
+	}
+	l.public = public
 	l.beats = newHeartbeats()
 	l.subjects = newSubjectKeys(c.Pool, c.Keys.Personal, c.Clock)
 	return l, nil
@@ -344,6 +350,9 @@ func (l *Log) rows(now time.Time, who actor.Actor, subject subjectKey, entries [
 
 // Origin is the log's name, in every leaf.
 func (l *Log) Origin() string { return l.origin }
+
+// PublicKeys are what verifies the log, one on a line, the present one first.
+func (l *Log) PublicKeys() string { return l.public }
 
 // Clock is the log's clock: the one of every change.
 func (l *Log) Clock() clock.Clock { return l.now }

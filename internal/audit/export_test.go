@@ -2,7 +2,9 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/internal/actor"
@@ -24,3 +26,20 @@ const (
 	SQLWindow   = window
 	SQLPlanning = planning
 )
+
+// Reseal seals other values with an entry, as whoever has the keys could.
+func Reseal(k Keys, subject string, wrapped []byte, entry uuid.UUID, values map[string]string) ([]byte, error) {
+	key, err := open(k.Personal[:], wrapped, []byte(subject))
+	if err != nil {
+		return nil, err
+	}
+	openings := map[string]opening{}
+	for field, value := range values {
+		openings[field] = opening{make([]byte, leaf.MinSalt), value}
+	}
+	plain, err := json.Marshal(openings)
+	if err != nil {
+		return nil, err
+	}
+	return encrypt(key, plain, entry[:])
+}

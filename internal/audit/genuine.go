@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/robco-forge/forge/internal/audit/leaf"
+	"github.com/robco-forge/forge/internal/audit/verify"
 )
 
 // writerKeys derives the keys of writers, and remembers them. It is for one goroutine.
@@ -33,17 +34,23 @@ func (k *writerKeys) of(w leaf.Writer) []byte {
 
 // objection says why a row is not as a writer of the log made it, or nothing.
 func (k *writerKeys) objection(r *entryRow, origin string) string {
+	_, what := k.verdict(r, origin)
+	return what
+}
+
+// verdict is the objection, and the check that finds it.
+func (k *writerKeys) verdict(r *entryRow, origin string) (verify.Check, string) {
 	e, err := leaf.Decode(r.Leaf)
 	if err != nil {
-		return err.Error()
+		return verify.Content, err.Error()
 	}
 	if e.Log != origin {
-		return fmt.Sprintf("it is of the log %q", e.Log)
+		return verify.Content, fmt.Sprintf("it is of the log %q", e.Log)
 	}
 	if !leaf.VerifyMAC(k.of(e.Writer), r.Leaf, r.Mac) {
-		return "its code is not the writer's"
+		return verify.Codes, "its code is not the writer's"
 	}
-	return differs(r, &e)
+	return verify.Content, differs(r, &e)
 }
 
 // differs names the first column that does not say what the leaf says, or nothing.

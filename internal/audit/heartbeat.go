@@ -1,9 +1,7 @@
 package audit
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"slices"
@@ -13,13 +11,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/robco-forge/forge/internal/actor"
+	"github.com/robco-forge/forge/internal/audit/verify"
 )
 
 // A heartbeat is an entry in which a writer says which entries it has committed since the one before: their numbers from
 // and to, how many, and a hash over their leaf hashes. An entry that vanishes before it is in the tree is missed by it.
 const (
 	// HeartbeatAction is the action of a heartbeat.
-	HeartbeatAction = "audit.writer.heartbeat"
+	HeartbeatAction = verify.HeartbeatAction
 	heartbeatEvery  = 10 * time.Second
 	// heartbeatIdle is how often a writer with nothing to tell says so.
 	heartbeatIdle = 10 * time.Minute
@@ -107,19 +106,8 @@ func (h *heartbeats) cover() covered {
 		}
 	}
 	c.count = len(hashes)
-	c.hash = HeartbeatHash(hashes)
+	c.hash = verify.HeartbeatHash(hashes)
 	return c
-}
-
-// HeartbeatHash is SHA-256 over the leaf hashes in ascending order.
-func HeartbeatHash(leafHashes [][]byte) (sum [32]byte) {
-	slices.SortFunc(leafHashes, bytes.Compare)
-	d := sha256.New()
-	for _, h := range leafHashes {
-		d.Write(h)
-	}
-	d.Sum(sum[:0])
-	return sum
 }
 
 func (h *heartbeats) tell(c covered) {

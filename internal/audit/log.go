@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/postgres"
 )
@@ -126,9 +126,20 @@ func indexOf(ctx context.Context, q postgres.Querier, t *treeState, entry uuid.U
 	return index, err
 }
 
-// Proof is the proof that an entry is in the log at its newest checkpoint, as C2SP tlog-proof: whoever has the leaf and
-// the log's public key can check it without Forge. at is the entry's timestamp; the zero time asks the id.
-func Proof(ctx context.Context, q postgres.Querier, entry uuid.UUID, at time.Time) (string, error) {
+// ProofRequest is which proof is asked for.
+type ProofRequest struct {
+	Entry uuid.UUID
+	// At is the entry's timestamp; the zero time asks the id.
+	At time.Time
+	// Size is that of the checkpoint to prove it to; 0 is the newest.
+	Size int64
+	// Leaf puts the entry's bytes into the proof.
+	Leaf bool
+}
+
+// Proof is the proof that an entry is in the log at a checkpoint, as C2SP tlog-proof: whoever has the leaf and the log's
+// public key can check it without Forge.
+func Proof(ctx context.Context, q postgres.Querier, r ProofRequest) (string, error) {
 	t, err := readTree(ctx, q)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", ErrUnsigned
@@ -136,12 +147,16 @@ func Proof(ctx context.Context, q postgres.Querier, entry uuid.UUID, at time.Tim
 	if err != nil {
 		return "", err
 	}
-	index, err := indexOf(ctx, q, &t, entry, at)
+	index, err := indexOf(ctx, q, &t, r.Entry, r.At)
 	if err != nil {
 		return "", err
 	}
 	// Read first, it may be behind the tree but never ahead of it.
-	last, err := postgres.One[checkpointRow](ctx, q, `SELECT size, root, note, signed_at FROM audit_checkpoints WHERE size <= $1 ORDER BY size DESC LIMIT 1`, t.Size)
+	most := t.Size
+	if r.Size > 0 {
+		most = min(most, r.Size)
+	}
+	last, err := postgres.One[checkpointRow](ctx, q, `SELECT size, root, note, signed_at FROM audit_checkpoints WHERE size <= $1 ORDER BY size DESC LIMIT 1`, most)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && last.Size <= index {
 		return "", ErrUnproven
 	}
@@ -152,14 +167,16 @@ func Proof(ctx context.Context, q postgres.Querier, entry uuid.UUID, at time.Tim
 	if err != nil {
 		return "", err
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "c2sp.org/tlog-proof@v1\nindex %d\n", index)
-	for _, h := range proof {
-		b.WriteString(base64.StdEncoding.EncodeToString(h[:]) + "\n")
+	p := verify.Proof{Index: index, Hashes: proof}
+	if r.Leaf {
+		placed, err := entriesAt(ctx, q, &t, index, index+1)
+		if err != nil {
+			return "", err
+		}
+		p.Leaf = placed[0].Leaf
 	}
-	checkpoint, err := withCosignatures(ctx, q, last)
-	b.WriteString("\n" + checkpoint)
-	return b.String(), err
+	p.Checkpoint, err = withCosignatures(ctx, q, last)
+	return p.Text(), err
 }
 
 // Fed is an entry with its place in the log.

@@ -21,6 +21,7 @@ func (s *Server) auditLogRoutes() {
 	route(s, http.MethodGet, "/audit/feed", "feed-audit", "Entries in the order of the log, each once", tag, http.StatusOK, s.feedAudit)
 	route(s, http.MethodGet, "/audit/entries/{id}/proof", "prove-audit-entry", "Proof that an entry is in the log (C2SP tlog-proof)", tag, http.StatusOK, s.proveEntry)
 	route(s, http.MethodGet, "/audit/log/checkpoint", "get-audit-checkpoint", "The newest signed checkpoint (C2SP tlog-checkpoint)", tag, http.StatusOK, s.auditCheckpoint)
+	route(s, http.MethodGet, "/audit/log/keys", "get-audit-keys", "The public keys that verify the audit log, one on a line", tag, http.StatusOK, s.auditKeys)
 	route(s, http.MethodGet, "/audit/log/range", "get-audit-range", "The places of the entries of a period", tag, http.StatusOK, s.auditRange)
 	// Its path has slashes in the last part, which OpenAPI has no word for: C2SP tlog-tiles describes it.
 	huma.Register(s.api, huma.Operation{
@@ -67,6 +68,13 @@ func (s *Server) auditCheckpoint(ctx context.Context, _ *struct{}) (*raw, error)
 	return &raw{plainText, "no-cache", []byte(text)}, err
 }
 
+func (s *Server) auditKeys(ctx context.Context, _ *struct{}) (*raw, error) {
+	if err := s.mayReadLog(ctx); err != nil {
+		return nil, err
+	}
+	return &raw{plainText, "no-cache", []byte(s.audit.PublicKeys())}, nil
+}
+
 func (s *Server) auditTile(ctx context.Context, path string) (*raw, error) {
 	if err := s.mayReadLog(ctx); err != nil {
 		return nil, err
@@ -82,8 +90,10 @@ func (s *Server) auditTile(ctx context.Context, path string) (*raw, error) {
 }
 
 func (s *Server) proveEntry(ctx context.Context, in *struct {
-	ID string    `path:"id" maxLength:"64"`
-	At time.Time `query:"at" doc:"The entry's timestamp: needed when its writer's clock was more than an hour off"`
+	ID   string    `path:"id" maxLength:"64"`
+	At   time.Time `query:"at" doc:"The entry's timestamp: needed when its writer's clock was more than an hour off"`
+	Size int64     `query:"size" minimum:"0" doc:"The size of the checkpoint to prove it to; 0 is the newest"`
+	Leaf bool      `query:"leaf" doc:"Put the entry's exact bytes into the proof, as its extra line"`
 },
 ) (*raw, error) {
 	if err := s.mayReadLog(ctx); err != nil {
@@ -93,7 +103,10 @@ func (s *Server) proveEntry(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, audit.ErrNoEntry
 	}
-	text, err := audit.Proof(ctx, s.audit.Pool(), entry, in.At)
+	text, err := audit.Proof(ctx, s.audit.Pool(), audit.ProofRequest{Entry: entry, At: in.At, Size: in.Size, Leaf: in.Leaf})
+	if err == nil && in.Leaf {
+		err = s.noteRead(ctx, "proof", map[string]any{"entry": entry.String()})
+	}
 	return &raw{plainText, "no-cache", []byte(text)}, err
 }
 

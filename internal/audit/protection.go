@@ -1,0 +1,117 @@
+package audit
+
+import (
+	"github.com/robco-forge/forge/internal/audit/verify"
+	"github.com/robco-forge/forge/internal/postgres"
+)
+
+// protection looks whether the database keeps everybody from changing the log as Forge made it to: rights, triggers,
+// rules, constraints and partitions. A superuser can change all that and back; what he changed of the log, the other
+// checks find.
+func (p *prover) protection() error {
+	p.Made(verify.Schema)
+	found, err := postgres.Many[struct{ What string }](p.ctx, p.Pool, unprotected)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		p.Fail(verify.Schema, -1, "", "%s", f.What)
+	}
+	health, err := CheckPartitions(p.ctx, p.Pool, p.Clock())
+	if err != nil {
+		return err
+	}
+	for _, problem := range health.Problems {
+		if problem.Severity == Critical {
+			p.Fail(verify.Schema, -1, "", "%s: %s", problem.Table, problem.What)
+		}
+	}
+	return nil
+}
+
+// unprotected selects what is not as it should be. Guarded are the tables in which nothing is ever changed, and the row
+// of the tree, which the application changes. Personal data is not among them: it can be erased.
+const unprotected = `
+	WITH guarded AS (
+		SELECT c.oid, c.relname, c.relowner, c.relacl, c.relrowsecurity, c.relkind, n.nspname = 'audit_parts' AS part
+		FROM pg_class c
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'public' AND c.relname IN ('audit_logs', 'audit_bundles', 'audit_tiles', 'audit_checkpoints', 'audit_cosignatures', 'audit_quarantine', 'audit_tree')
+		   OR n.nspname = 'audit_parts' AND c.relname LIKE 'audit\_logs\_%' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	), constrained (relname, conname) AS (
+		VALUES ('audit_logs', 'audit_logs_pkey'), ('audit_logs', 'audit_logs_finite_ck'), ('audit_logs', 'audit_logs_leaf_size_ck'), ('audit_logs', 'audit_logs_mac_size_ck'),
+		       ('audit_bundles', 'audit_bundles_pkey'), ('audit_bundles', 'audit_bundles_full_ck'), ('audit_tiles', 'audit_tiles_pkey'), ('audit_tiles', 'audit_tiles_full_ck'),
+		       ('audit_checkpoints', 'audit_checkpoints_pkey'), ('audit_checkpoints', 'audit_checkpoints_root_ck'), ('audit_quarantine', 'audit_quarantine_pkey'),
+		       ('audit_tree', 'audit_tree_pkey'), ('audit_tree', 'audit_tree_one_row_ck'), ('audit_tree', 'audit_tree_tail_ck'), ('audit_tree', 'audit_tree_cursor_ck'),
+		       ('audit_cosignatures', 'audit_cosignatures_pkey')
+	), recorded (relname, tgname) AS (
+		SELECT r, r || '_recorded'
+		FROM unnest(ARRAY['teams', 'users', 'projects', 'blueprints', 'user_budgets', 'blueprint_versions', 'blueprint_statuses', 'blueprint_promotions',
+		                  'price_books', 'cost_months', 'policy_pauses', 'tokens', 'workspaces']) r
+		UNION ALL SELECT 'workspaces', 'workspaces_recorded_again'
+	), functions (function, sha256) AS (
+		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652')
+	)
+	SELECT format('%s may %s in %s', coalesce(r.rolname, 'everybody'), a.privilege_type, g.relname) AS what
+	FROM guarded g
+	CROSS JOIN LATERAL aclexplode(g.relacl) a
+	LEFT JOIN pg_roles r ON r.oid = a.grantee
+	WHERE a.grantee <> g.relowner
+	  AND (a.privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') OR g.part AND a.privilege_type <> 'SELECT')
+	  AND NOT (g.relname = 'audit_tree' AND a.privilege_type = 'UPDATE')
+	UNION ALL
+	SELECT format('%s may UPDATE the column %s of %s', coalesce(r.rolname, 'everybody'), t.attname, g.relname)
+	FROM guarded g
+	JOIN pg_attribute t ON t.attrelid = g.oid
+	CROSS JOIN LATERAL aclexplode(t.attacl) a
+	LEFT JOIN pg_roles r ON r.oid = a.grantee
+	WHERE a.grantee <> g.relowner AND a.privilege_type = 'UPDATE'
+	UNION ALL
+	SELECT format('%s has the trigger %s', g.relname, t.tgname)
+	FROM guarded g
+	JOIN pg_trigger t ON t.tgrelid = g.oid
+	WHERE NOT t.tgisinternal AND NOT (g.relname = 'audit_logs' AND t.tgname = 'audit_logs_recorded' AND t.tgenabled = 'O' AND t.tgfoid = 'audit_recorded'::regproc)
+	UNION ALL
+	SELECT format('changes of %s no longer need an entry: the trigger %s is not there, or is switched off', n.relname, n.tgname)
+	FROM recorded n
+	WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = n.relname::regclass AND t.tgname = n.tgname AND t.tgenabled = 'O' AND t.tgfoid = 'refuse_unrecorded'::regproc)
+	UNION ALL
+	SELECT format('the function %s is not as Forge made it', n.function)
+	FROM functions n
+	WHERE NOT EXISTS (SELECT FROM pg_proc f WHERE f.oid = to_regproc(n.function) AND encode(sha256(convert_to(f.prosrc, 'UTF8')), 'hex') = n.sha256)
+	UNION ALL
+	SELECT format('%s has the rule %s', g.relname, w.rulename)
+	FROM guarded g
+	JOIN pg_rewrite w ON w.ev_class = g.oid
+	UNION ALL
+	SELECT format('row security hides rows of %s', g.relname)
+	FROM guarded g
+	WHERE g.relrowsecurity
+	UNION ALL
+	SELECT format('%s has another owner than the log', g.relname)
+	FROM guarded g
+	WHERE g.relowner <> (SELECT l.relowner FROM guarded l WHERE l.relname = 'audit_logs')
+	UNION ALL
+	SELECT format('%s is no table as Forge makes it', g.relname)
+	FROM guarded g
+	WHERE g.relkind <> CASE WHEN g.relname = 'audit_logs' THEN 'p' ELSE 'r' END
+	UNION ALL
+	SELECT format('%s does not take the number of the transaction for the column xid', g.relname)
+	FROM guarded g
+	LEFT JOIN pg_attribute t ON t.attrelid = g.oid AND t.attname = 'xid'
+	LEFT JOIN pg_attrdef d ON d.adrelid = g.oid AND d.adnum = t.attnum
+	WHERE (g.part OR g.relname = 'audit_logs') AND pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM 'pg_current_xact_id()'
+	UNION ALL
+	SELECT format('%s lacks the constraint %s', n.relname, n.conname)
+	FROM constrained n
+	WHERE NOT EXISTS (SELECT FROM guarded g JOIN pg_constraint c ON c.conrelid = g.oid WHERE g.relname = n.relname AND c.conname = n.conname AND c.convalidated)
+	UNION ALL
+	SELECT format('%s is not attached to the log', g.relname)
+	FROM guarded g
+	WHERE g.part AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = g.oid AND NOT i.inhdetachpending)
+	UNION ALL
+	SELECT format('triggers and rules are switched off for %s', coalesce(r.rolname, 'every login'))
+	FROM pg_db_role_setting s
+	LEFT JOIN pg_roles r ON r.oid = s.setrole
+	CROSS JOIN LATERAL unnest(s.setconfig) o (setting)
+	WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) AND o.setting LIKE 'session\_replication\_role=%'`

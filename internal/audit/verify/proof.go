@@ -1,0 +1,120 @@
+package verify
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/robco-forge/forge/internal/audit/leaf"
+)
+
+// MaxProof bounds a proof: a leaf, a checkpoint, and the hashes of a tree as deep as there can be.
+const MaxProof = 256 << 10
+
+// Proof shows that an entry is in a log (C2SP tlog-proof).
+type Proof struct {
+	Index  int64
+	Hashes tlog.RecordProof
+	// Checkpoint is what it is shown to be in.
+	Checkpoint string
+	// Leaf is the entry's bytes; nil when the proof does not bring them.
+	Leaf []byte
+}
+
+const proofHead = "c2sp.org/tlog-proof@v1\n"
+
+// Text is the proof as it is written.
+func (p Proof) Text() string {
+	var b strings.Builder
+	b.WriteString(proofHead)
+	if p.Leaf != nil {
+		b.WriteString("extra " + base64.StdEncoding.EncodeToString(p.Leaf) + "\n")
+	}
+	fmt.Fprintf(&b, "index %d\n", p.Index)
+	for _, h := range p.Hashes {
+		b.WriteString(base64.StdEncoding.EncodeToString(h[:]) + "\n")
+	}
+	b.WriteString("\n" + p.Checkpoint)
+	return b.String()
+}
+
+var errProof = errors.New("not a proof of C2SP tlog-proof")
+
+// ParseProof reads a proof and trusts what it says.
+func ParseProof(text string) (p Proof, err error) {
+	rest, ok := strings.CutPrefix(text, proofHead)
+	if !ok {
+		return p, errProof
+	}
+	head, checkpoint, ok := strings.Cut(rest, "\n\n")
+	if !ok {
+		return p, errProof
+	}
+	p.Checkpoint = checkpoint
+	lines := strings.Split(head, "\n")
+	if extra, ok := strings.CutPrefix(lines[0], "extra "); ok {
+		if p.Leaf, err = base64.StdEncoding.Strict().DecodeString(extra); err != nil {
+			return p, errProof
+		}
+		lines = lines[1:]
+	}
+	if len(lines) == 0 {
+		return p, errProof
+	}
+	index, ok := strings.CutPrefix(lines[0], "index ")
+	if !ok {
+		return p, errProof
+	}
+	if p.Index, err = strconv.ParseInt(index, 10, 64); err != nil || p.Index < 0 || strconv.FormatInt(p.Index, 10) != index {
+		return p, errProof
+	}
+	for _, line := range lines[1:] {
+		h, err := base64.StdEncoding.Strict().DecodeString(line)
+		if err != nil || len(h) != tlog.HashSize {
+			return p, errProof
+		}
+		p.Hashes = append(p.Hashes, tlog.Hash(h))
+	}
+	return p, nil
+}
+
+// CheckProof verifies a proof that brings its leaf. Each is given the entry when everything about it is right; so is
+// whether it was.
+func CheckProof(r *Report, text string, k Keys) (p Proof, e leaf.Entry, ok bool) {
+	r.Made(Signature, Leaves, Content)
+	p, err := ParseProof(text)
+	if err != nil {
+		r.Fail(Leaves, -1, "", "%v", err)
+		return p, e, false
+	}
+	e, decoding := leaf.Decode(p.Leaf)
+	c, err := OpenCheckpoint(p.Checkpoint, k)
+	if err != nil {
+		r.Fail(Signature, p.Index, e.ID, "the checkpoint of the proof: %v", err)
+		if !r.Off(Signature) {
+			return p, e, false
+		}
+		if c, err = ParseCheckpoint(p.Checkpoint); err != nil {
+			return p, e, false
+		}
+	}
+	if err := tlog.CheckRecord(p.Hashes, c.Size, c.Root, p.Index, tlog.RecordHash(p.Leaf)); err != nil {
+		r.Fail(Leaves, p.Index, e.ID, "the proof does not lead from the entry to the signed root: %v", err)
+		if !r.Off(Leaves) {
+			return p, e, false
+		}
+	}
+	if decoding != nil {
+		r.Fail(Content, p.Index, "", "%v", decoding)
+		return p, e, false
+	}
+	if e.Log != c.Origin {
+		r.Fail(Content, p.Index, e.ID, "it is an entry of the log %q", e.Log)
+	}
+	r.Entries++
+	return p, e, true
+}
