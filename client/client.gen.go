@@ -95,22 +95,22 @@ func (e BlueprintEventWhat) Valid() bool {
 
 // Defines values for BlueprintImageKind.
 const (
-	Bundle  BlueprintImageKind = "bundle"
-	Capture BlueprintImageKind = "capture"
-	Copy    BlueprintImageKind = "copy"
-	Given   BlueprintImageKind = "given"
+	BlueprintImageKindBundle  BlueprintImageKind = "bundle"
+	BlueprintImageKindCapture BlueprintImageKind = "capture"
+	BlueprintImageKindCopy    BlueprintImageKind = "copy"
+	BlueprintImageKindGiven   BlueprintImageKind = "given"
 )
 
 // Valid indicates whether the value is a known member of the BlueprintImageKind enum.
 func (e BlueprintImageKind) Valid() bool {
 	switch e {
-	case Bundle:
+	case BlueprintImageKindBundle:
 		return true
-	case Capture:
+	case BlueprintImageKindCapture:
 		return true
-	case Copy:
+	case BlueprintImageKindCopy:
 		return true
-	case Given:
+	case BlueprintImageKindGiven:
 		return true
 	default:
 		return false
@@ -237,6 +237,99 @@ func (e BudgetScope) Valid() bool {
 	case BudgetScopeTEAM:
 		return true
 	case BudgetScopeUSER:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetChangeKind.
+const (
+	BudgetChangeKindBundle      BudgetChangeKind = "bundle"
+	BudgetChangeKindHours       BudgetChangeKind = "hours"
+	BudgetChangeKindRaise       BudgetChangeKind = "raise"
+	BudgetChangeKindRunningMode BudgetChangeKind = "running_mode"
+	BudgetChangeKindSetBudget   BudgetChangeKind = "set_budget"
+)
+
+// Valid indicates whether the value is a known member of the BudgetChangeKind enum.
+func (e BudgetChangeKind) Valid() bool {
+	switch e {
+	case BudgetChangeKindBundle:
+		return true
+	case BudgetChangeKindHours:
+		return true
+	case BudgetChangeKindRaise:
+		return true
+	case BudgetChangeKindRunningMode:
+		return true
+	case BudgetChangeKindSetBudget:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetCheckBundleType.
+const (
+	BudgetCheckBundleTypeGRAPHICSG4DN    BudgetCheckBundleType = "GRAPHICS_G4DN"
+	BudgetCheckBundleTypeGRAPHICSPROG4DN BudgetCheckBundleType = "GRAPHICSPRO_G4DN"
+	BudgetCheckBundleTypePERFORMANCE     BudgetCheckBundleType = "PERFORMANCE"
+	BudgetCheckBundleTypePOWER           BudgetCheckBundleType = "POWER"
+	BudgetCheckBundleTypePOWERPRO        BudgetCheckBundleType = "POWERPRO"
+	BudgetCheckBundleTypeSTANDARD        BudgetCheckBundleType = "STANDARD"
+)
+
+// Valid indicates whether the value is a known member of the BudgetCheckBundleType enum.
+func (e BudgetCheckBundleType) Valid() bool {
+	switch e {
+	case BudgetCheckBundleTypeGRAPHICSG4DN:
+		return true
+	case BudgetCheckBundleTypeGRAPHICSPROG4DN:
+		return true
+	case BudgetCheckBundleTypePERFORMANCE:
+		return true
+	case BudgetCheckBundleTypePOWER:
+		return true
+	case BudgetCheckBundleTypePOWERPRO:
+		return true
+	case BudgetCheckBundleTypeSTANDARD:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetCheckRunningMode.
+const (
+	BudgetCheckRunningModeALWAYSON BudgetCheckRunningMode = "ALWAYS_ON"
+	BudgetCheckRunningModeAUTOSTOP BudgetCheckRunningMode = "AUTO_STOP"
+)
+
+// Valid indicates whether the value is a known member of the BudgetCheckRunningMode enum.
+func (e BudgetCheckRunningMode) Valid() bool {
+	switch e {
+	case BudgetCheckRunningModeALWAYSON:
+		return true
+	case BudgetCheckRunningModeAUTOSTOP:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetCheckServiceType.
+const (
+	BudgetCheckServiceTypeWORKSPACESAPPLICATIONS BudgetCheckServiceType = "WORKSPACES_APPLICATIONS"
+	BudgetCheckServiceTypeWORKSPACESPERSONAL     BudgetCheckServiceType = "WORKSPACES_PERSONAL"
+)
+
+// Valid indicates whether the value is a known member of the BudgetCheckServiceType enum.
+func (e BudgetCheckServiceType) Valid() bool {
+	switch e {
+	case BudgetCheckServiceTypeWORKSPACESAPPLICATIONS:
+		return true
+	case BudgetCheckServiceTypeWORKSPACESPERSONAL:
 		return true
 	default:
 		return false
@@ -414,6 +507,27 @@ func (e BudgetSetEnforcement) Valid() bool {
 	case BlockAndStop:
 		return true
 	case Warn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetVerdictVerdict.
+const (
+	BudgetVerdictVerdictAdmitted BudgetVerdictVerdict = "admitted"
+	BudgetVerdictVerdictRefused  BudgetVerdictVerdict = "refused"
+	BudgetVerdictVerdictRunsOut  BudgetVerdictVerdict = "runs_out"
+)
+
+// Valid indicates whether the value is a known member of the BudgetVerdictVerdict enum.
+func (e BudgetVerdictVerdict) Valid() bool {
+	switch e {
+	case BudgetVerdictVerdictAdmitted:
+		return true
+	case BudgetVerdictVerdictRefused:
+		return true
+	case BudgetVerdictVerdictRunsOut:
 		return true
 	default:
 		return false
@@ -1115,22 +1229,22 @@ func (e WorkspaceState) Valid() bool {
 
 // Defines values for WorkspaceChangeProperty.
 const (
-	BundleType  WorkspaceChangeProperty = "bundle_type"
-	RootGib     WorkspaceChangeProperty = "root_gib"
-	RunningMode WorkspaceChangeProperty = "running_mode"
-	UserGib     WorkspaceChangeProperty = "user_gib"
+	WorkspaceChangePropertyBundleType  WorkspaceChangeProperty = "bundle_type"
+	WorkspaceChangePropertyRootGib     WorkspaceChangeProperty = "root_gib"
+	WorkspaceChangePropertyRunningMode WorkspaceChangeProperty = "running_mode"
+	WorkspaceChangePropertyUserGib     WorkspaceChangeProperty = "user_gib"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceChangeProperty enum.
 func (e WorkspaceChangeProperty) Valid() bool {
 	switch e {
-	case BundleType:
+	case WorkspaceChangePropertyBundleType:
 		return true
-	case RootGib:
+	case WorkspaceChangePropertyRootGib:
 		return true
-	case RunningMode:
+	case WorkspaceChangePropertyRunningMode:
 		return true
-	case UserGib:
+	case WorkspaceChangePropertyUserGib:
 		return true
 	default:
 		return false
@@ -1187,16 +1301,16 @@ func (e WorkspaceCreateRunningMode) Valid() bool {
 
 // Defines values for WorkspaceCreateServiceType.
 const (
-	WORKSPACESAPPLICATIONS WorkspaceCreateServiceType = "WORKSPACES_APPLICATIONS"
-	WORKSPACESPERSONAL     WorkspaceCreateServiceType = "WORKSPACES_PERSONAL"
+	WorkspaceCreateServiceTypeWORKSPACESAPPLICATIONS WorkspaceCreateServiceType = "WORKSPACES_APPLICATIONS"
+	WorkspaceCreateServiceTypeWORKSPACESPERSONAL     WorkspaceCreateServiceType = "WORKSPACES_PERSONAL"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceCreateServiceType enum.
 func (e WorkspaceCreateServiceType) Valid() bool {
 	switch e {
-	case WORKSPACESAPPLICATIONS:
+	case WorkspaceCreateServiceTypeWORKSPACESAPPLICATIONS:
 		return true
-	case WORKSPACESPERSONAL:
+	case WorkspaceCreateServiceTypeWORKSPACESPERSONAL:
 		return true
 	default:
 		return false
@@ -1988,6 +2102,70 @@ type BudgetAudit struct {
 	Periods     int64              `json:"periods"`
 }
 
+// BudgetChange defines model for BudgetChange.
+type BudgetChange struct {
+	BundleType *string `json:"bundle_type,omitempty"`
+
+	// Hours At most so long
+	Hours *int64           `json:"hours,omitempty"`
+	Kind  BudgetChangeKind `json:"kind"`
+
+	// Raises All of them are needed
+	Raises      *[]BudgetRaise `json:"raises,omitempty"`
+	RunningMode *string        `json:"running_mode,omitempty"`
+	Text        string         `json:"text"`
+}
+
+// BudgetChangeKind defines model for BudgetChange.Kind.
+type BudgetChangeKind string
+
+// BudgetCheck defines model for BudgetCheck.
+type BudgetCheck struct {
+	// AutoStopTimeoutMinutes Idle timeout in steps of 60 minutes; AUTO_STOP only
+	AutoStopTimeoutMinutes *int64 `json:"auto_stop_timeout_minutes,omitempty"`
+
+	// Blueprint A blueprint: name, team/name, either with @version, or an id
+	//
+	// Examples: backend/go-dev
+	Blueprint string `json:"blueprint"`
+
+	// BundleType Size; the blueprint's default when left out
+	BundleType *BudgetCheckBundleType `json:"bundle_type,omitempty"`
+
+	// Hours How long it is to run until the end of the month
+	Hours *int64 `json:"hours,omitempty"`
+
+	// KeepAlive Do not end it for being unused
+	KeepAlive       *bool   `json:"keep_alive,omitempty"`
+	MaxLifetimeDays *int64  `json:"max_lifetime_days,omitempty"`
+	Name            *string `json:"name,omitempty"`
+
+	// OperatingSystem Examples: WINDOWS
+	OperatingSystem *string `json:"operating_system,omitempty"`
+
+	// Parameters Of the blueprint, as text
+	Parameters *map[string]string `json:"parameters,omitempty"`
+
+	// Project A project of your team, by id or name; its cost centre pays
+	Project *string `json:"project,omitempty"`
+
+	// Region Examples: us-east-1
+	Region      *string                 `json:"region,omitempty"`
+	RunningMode *BudgetCheckRunningMode `json:"running_mode,omitempty"`
+	Schedule    *Schedule               `json:"schedule,omitempty"`
+	ServiceType *BudgetCheckServiceType `json:"service_type,omitempty"`
+	Tags        *map[string]string      `json:"tags,omitempty"`
+}
+
+// BudgetCheckBundleType Size; the blueprint's default when left out
+type BudgetCheckBundleType string
+
+// BudgetCheckRunningMode defines model for BudgetCheck.RunningMode.
+type BudgetCheckRunningMode string
+
+// BudgetCheckServiceType defines model for BudgetCheck.ServiceType.
+type BudgetCheckServiceType string
+
 // BudgetDifference defines model for BudgetDifference.
 type BudgetDifference struct {
 	BudgetId    string    `json:"budget_id"`
@@ -2040,10 +2218,45 @@ type BudgetEntryList struct {
 	NextCursor *string       `json:"next_cursor,omitempty"`
 }
 
+// BudgetHeadroom defines model for BudgetHeadroom.
+type BudgetHeadroom struct {
+	Available   Money  `json:"available"`
+	BudgetId    string `json:"budget_id"`
+	Enforcement string `json:"enforcement"`
+	Held        Money  `json:"held"`
+	Limit       Money  `json:"limit"`
+
+	// Missing How much more it would take; zero: none
+	Missing Money   `json:"missing"`
+	Name    *string `json:"name,omitempty"`
+	Scope   string  `json:"scope"`
+	ScopeId string  `json:"scope_id"`
+	Settled Money   `json:"settled"`
+}
+
 // BudgetList defines model for BudgetList.
 type BudgetList struct {
 	Items      []Budget `json:"items"`
 	NextCursor *string  `json:"next_cursor,omitempty"`
+}
+
+// BudgetRaise defines model for BudgetRaise.
+type BudgetRaise struct {
+	BudgetId string `json:"budget_id"`
+	By       Money  `json:"by"`
+
+	// GrantedBy Roles; team_lead is that of the team, within its limit
+	GrantedBy []string `json:"granted_by"`
+	Scope     string   `json:"scope"`
+	ScopeId   string   `json:"scope_id"`
+}
+
+// BudgetRefusal defines model for BudgetRefusal.
+type BudgetRefusal struct {
+	Code            string                  `json:"code"`
+	Detail          string                  `json:"detail"`
+	Details         *map[string]interface{} `json:"details,omitempty"`
+	SuggestedAction *string                 `json:"suggested_action,omitempty"`
 }
 
 // BudgetRequest defines model for BudgetRequest.
@@ -2159,6 +2372,28 @@ type BudgetSet struct {
 
 // BudgetSetEnforcement defines model for BudgetSet.Enforcement.
 type BudgetSetEnforcement string
+
+// BudgetVerdict defines model for BudgetVerdict.
+type BudgetVerdict struct {
+	Budgets []BudgetHeadroom `json:"budgets"`
+
+	// Changes What would turn the verdict, the smallest first
+	Changes  []BudgetChange `json:"changes"`
+	Estimate Estimate       `json:"estimate"`
+
+	// Expected What it costs until the end of the month, with the hours given
+	Expected *Money `json:"expected,omitempty"`
+
+	// Hours How many running hours the budgets have room for
+	Hours   *int64         `json:"hours,omitempty"`
+	Refusal *BudgetRefusal `json:"refusal,omitempty"`
+
+	// Verdict runs_out: it would be admitted, and the money does not last for the hours
+	Verdict BudgetVerdictVerdict `json:"verdict"`
+}
+
+// BudgetVerdictVerdict runs_out: it would be admitted, and the money does not last for the hours
+type BudgetVerdictVerdict string
 
 // BudgetVersion defines model for BudgetVersion.
 type BudgetVersion struct {
@@ -4249,6 +4484,9 @@ type CreateUpgradeJSONRequestBody = UpgradeCreate
 // CreateBlueprintVersionJSONRequestBody defines body for CreateBlueprintVersion for application/json ContentType.
 type CreateBlueprintVersionJSONRequestBody = BlueprintVersionCreate
 
+// CheckBudgetsJSONRequestBody defines body for CheckBudgets for application/json ContentType.
+type CheckBudgetsJSONRequestBody = BudgetCheck
+
 // CreateBudgetRequestJSONRequestBody defines body for CreateBudgetRequest for application/json ContentType.
 type CreateBudgetRequestJSONRequestBody = BudgetRequestCreate
 
@@ -4622,6 +4860,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
 	AuditBudgets(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CheckBudgetsWithBody What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgetsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CheckBudgets What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgets(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListBudgetRequests Who asked for more, and what became of it
 	//
@@ -5740,6 +5992,40 @@ func (c *Client) ListBudgets(ctx context.Context, params *ListBudgetsParams, req
 // Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
 func (c *Client) AuditBudgets(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAuditBudgetsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CheckBudgetsWithBody What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *Client) CheckBudgetsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCheckBudgetsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CheckBudgets What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *Client) CheckBudgets(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCheckBudgetsRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -8714,6 +9000,46 @@ func NewAuditBudgetsRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewCheckBudgetsRequest calls the generic CheckBudgets builder with application/json body
+func NewCheckBudgetsRequest(server string, body CheckBudgetsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCheckBudgetsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCheckBudgetsRequestWithBody constructs an http.Request for the CheckBudgets method, with any body, and a specified content type
+func NewCheckBudgetsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/check")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -13513,6 +13839,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
 	AuditBudgetsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*AuditBudgetsResponse, error)
 
+	// CheckBudgetsWithBodyWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgetsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error)
+
+	// CheckBudgetsWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgetsWithResponse(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error)
+
 	// ListBudgetRequestsWithResponse Who asked for more, and what became of it
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -16993,6 +17333,110 @@ func (r AuditBudgetsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AuditBudgetsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CheckBudgetsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetVerdict
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CheckBudgetsResponse) GetJSON200() *BudgetVerdict {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CheckBudgetsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CheckBudgetsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CheckBudgetsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CheckBudgetsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -24434,6 +24878,32 @@ func (c *ClientWithResponses) AuditBudgetsWithResponse(ctx context.Context, reqE
 	return ParseAuditBudgetsResponse(rsp)
 }
 
+// CheckBudgetsWithBodyWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *ClientWithResponses) CheckBudgetsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error) {
+	rsp, err := c.CheckBudgetsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCheckBudgetsResponse(rsp)
+}
+
+// CheckBudgetsWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *ClientWithResponses) CheckBudgetsWithResponse(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error) {
+	rsp, err := c.CheckBudgets(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCheckBudgetsResponse(rsp)
+}
+
 // ListBudgetRequestsWithResponse Who asked for more, and what became of it
 //
 // Returns a wrapper object for the known response body format(s).
@@ -28083,6 +28553,95 @@ func ParseAuditBudgetsResponse(rsp *http.Response) (*AuditBudgetsResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest BudgetAudit
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCheckBudgetsResponse parses an HTTP response from a CheckBudgetsWithResponse call
+func ParseCheckBudgetsResponse(rsp *http.Response) (*CheckBudgetsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CheckBudgetsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetVerdict
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

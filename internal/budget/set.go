@@ -221,3 +221,12 @@ func (b *Book) RollOver(ctx context.Context, tx *audit.Tx) (int, error) {
 	}})
 	return len(ids), nil
 }
+
+// Touched are the budgets that a payer's costs fall under, in scope order.
+func Touched(ctx context.Context, q postgres.Querier, p Payer, now time.Time) ([]Budget, error) {
+	return postgres.Many[Budget](ctx, q, `SELECT`+budgetColumns+`
+		WHERE b.scope = 'ORGANISATION' AND b.scope_id = '`+OrganisationID+`' OR b.scope = 'TEAM' AND b.scope_id = $3
+		   OR b.scope = 'PROJECT' AND b.scope_id = nullif($4, '') OR b.scope = 'USER' AND b.scope_id = $5
+		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope)`,
+		clock.StartOfMonth(now), clock.StartOfNextMonth(now), p.Team, p.Project, p.User)
+}

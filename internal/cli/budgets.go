@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -191,4 +193,107 @@ difference and exits with 1 if there is any. Finance, auditors and admins only.`
 		}
 		return hint{fmt.Errorf("the books differ in %d places", len(a.Differences)), "see docs/budgets.md, \"When the books differ\""}
 	})
+}
+
+func (e *env) budgetsCheckCommand() *cobra.Command {
+	var o client.BudgetCheck
+	var bundle, mode, region, project string
+	var parameters, tags []string
+	var hours int64
+	c := &cobra.Command{
+		Use: "check", Short: "Whether the budgets have room for a WorkSpace",
+		Long: `Asks what a WorkSpace would do to the budgets, without making it: its price, what each budget has left,
+and the verdict. --hours is how long it is to run until the end of the month.
+
+  admitted   it would be launched (exit 0)
+  runs_out   it would be launched, and the money does not last for the hours (exit 0)
+  refused    with what forge launch would say (exit 4)
+
+What would turn the verdict follows, the smallest change first.`,
+		Example: "  forge budgets check --blueprint go-dev --bundle POWER\n  forge budgets check --blueprint go-dev --hours 120 -o json | jq .changes",
+	}
+	f := c.Flags()
+	f.StringVar(&o.Blueprint, "blueprint", "", "what to launch: name, team/name, either with @version, or an id (required)")
+	f.StringVar(&bundle, "bundle", "", "size, like STANDARD or PERFORMANCE (the blueprint's default)")
+	f.StringVar(&mode, "mode", "", "AUTO_STOP or ALWAYS_ON (the blueprint's)")
+	f.StringVar(&region, "region", "", "where, like us-east-1")
+	f.StringVar(&project, "project", "", "a project of your team, by id or name; its cost centre pays")
+	f.StringArrayVar(&tags, "tag", nil, "a tag, key=value; may be given again")
+	f.StringArrayVar(&parameters, "param", nil, "a parameter of the blueprint, name=value; may be given again")
+	f.Int64Var(&hours, "hours", 0, "how long it is to run until the end of the month")
+	return e.remote(c, func(s *session, _ []string) error {
+		if o.Blueprint == "" {
+			return UsageError{Err: errors.New("--blueprint is required")}
+		}
+		body := o
+		body.Region, body.Project = given(region), given(project)
+		if bundle != "" {
+			b := client.BudgetCheckBundleType(strings.ToUpper(bundle))
+			body.BundleType = &b
+		}
+		if mode != "" {
+			m := client.BudgetCheckRunningMode(strings.ToUpper(mode))
+			body.RunningMode = &m
+		}
+		if f.Changed("hours") {
+			body.Hours = &hours
+		}
+		var err error
+		if body.Tags, err = parsePairs("tag", tags); err != nil {
+			return err
+		}
+		if body.Parameters, err = parsePairs("param", parameters); err != nil {
+			return err
+		}
+		r, err := s.api.CheckBudgetsWithResponse(s.ctx, body)
+		if err != nil {
+			return err
+		}
+		v, err := decode[client.BudgetVerdict](r.Body)
+		if err != nil {
+			return err
+		}
+		if err := s.emit(r.Body, verdictTable(v)); err != nil || v.Refusal == nil {
+			return err
+		}
+		p := client.Problem{Code: v.Refusal.Code, Detail: v.Refusal.Detail, SuggestedAction: v.Refusal.SuggestedAction, Details: v.Refusal.Details}
+		return &APIError{Status: http.StatusPaymentRequired, Problem: p}
+	})
+}
+
+func verdictTable(v client.BudgetVerdict) *table {
+	t := pairs()
+	verdict := words(string(v.Verdict))
+	switch v.Verdict {
+	case "admitted":
+		verdict.style = &styleGood
+	case "runs_out":
+		verdict.style = &styleBusy
+	default:
+		verdict.style = &styleBad
+	}
+	t.pair("Verdict", verdict)
+	t.pair("Monthly fee USD", dollars(v.Estimate.MonthlyFee))
+	t.pair("First fee USD", dollars(v.Estimate.FirstFee))
+	t.pair("Hourly USD", dollars(v.Estimate.Hourly))
+	t.pair("Reserved USD", dollars(v.Estimate.Reserved))
+	t.pair("Expected USD", dollarsOf(v.Expected))
+	if v.Hours != nil {
+		t.pair("Room for hours", count(*v.Hours))
+	}
+	for _, b := range v.Budgets {
+		name := b.ScopeId
+		if b.Name != nil {
+			name = *b.Name
+		}
+		line := fmt.Sprintf("%s USD left of %s", b.Available.Amount, b.Limit.Amount)
+		if strings.Trim(b.Missing.Amount, "0.") != "" {
+			line += ", " + b.Missing.Amount + " missing"
+		}
+		t.pair("Budget "+b.Scope+" "+name, words(line))
+	}
+	for _, c := range v.Changes {
+		t.pair("Would help", words(c.Text))
+	}
+	return t
 }

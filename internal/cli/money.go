@@ -20,7 +20,7 @@ or may start both count; nothing starts that does not fit into every budget it f
 	}
 	e.listsBudgets(c, &limit)
 	c.AddCommand(e.budgetsListCommand(), e.budgetsShowCommand(), e.budgetsSetCommand(), e.budgetsHistoryCommand(), e.budgetsAuditCommand(),
-		e.budgetsRequestCommand(), e.budgetsRequestsCommand(), e.budgetsApproveCommand(), e.budgetsDeclineCommand(), e.budgetsWithdrawCommand())
+		e.budgetsCheckCommand(), e.budgetsRequestCommand(), e.budgetsRequestsCommand(), e.budgetsApproveCommand(), e.budgetsDeclineCommand(), e.budgetsWithdrawCommand())
 	return c
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/policy"
 	"github.com/robco-forge/forge/internal/postgres"
+	"github.com/robco-forge/forge/internal/workspace"
 )
 
 func (s *Server) budgetRoutes() {
@@ -25,6 +26,7 @@ func (s *Server) budgetRoutes() {
 	route(s, http.MethodPost, "/budgets/requests/{id}/approve", "approve-budget-request", "Grant a request, or another amount", tag, http.StatusOK, s.approveBudgetRequest)
 	route(s, http.MethodPost, "/budgets/requests/{id}/decline", "decline-budget-request", "Refuse a request", tag, http.StatusOK, s.declineBudgetRequest)
 	route(s, http.MethodPost, "/budgets/requests/{id}/withdraw", "withdraw-budget-request", "Take a request back", tag, http.StatusOK, s.withdrawBudgetRequest)
+	route(s, http.MethodPost, "/budgets/check", "check-budgets", "What a WorkSpace would do to the budgets; nothing is made or reserved", tag, http.StatusOK, s.checkBudgets)
 	route(s, http.MethodGet, "/budgets/audit", "audit-budgets", "Whether the balances are what their entries say", tag, http.StatusOK, s.auditBudgets)
 	route(s, http.MethodGet, "/budgets/{id}", "get-budget", "A budget with its balance", tag, http.StatusOK, s.getBudget)
 	route(s, http.MethodGet, "/budgets/{id}/entries", "list-budget-entries", "Every movement of a budget, the newest first", tag, http.StatusOK, s.listBudgetEntries)
@@ -349,4 +351,44 @@ func (s *Server) auditBudgets(ctx context.Context, _ *struct{}) (*struct{ Body a
 			}
 		}),
 	}}, err
+}
+
+func (s *Server) checkBudgets(ctx context.Context, in *struct{ Body api.BudgetCheck }) (*struct{ Body api.BudgetVerdict }, error) {
+	c, err := s.fleet.Check(ctx, s.audit, requestOf(in.Body.WorkspaceCreate), in.Body.Hours)
+	if err != nil {
+		return nil, err
+	}
+	names, err := people.Names(ctx, s.audit.Pool(), mapped(c.Budgets, func(h workspace.Headroom) string { return h.ScopeID }))
+	if err != nil {
+		return nil, err
+	}
+	v := api.BudgetVerdict{
+		Verdict: string(c.Verdict), Estimate: estimateView(c.Estimate), Hours: c.Hours, Changes: mapped(c.Changes, flipView),
+		Budgets: mapped(c.Budgets, func(h workspace.Headroom) api.BudgetHeadroom {
+			return api.BudgetHeadroom{
+				BudgetID: string(h.ID), Scope: string(h.Scope), ScopeID: h.ScopeID, Name: names[h.ScopeID], Enforcement: string(h.Enforcement),
+				Limit: usd(h.Limit), Settled: usd(h.Settled), Held: usd(h.Held), Available: usd(h.Available()), Missing: usd(h.Missing),
+			}
+		}),
+	}
+	if c.Expected != nil {
+		expected := usd(*c.Expected)
+		v.Expected = &expected
+	}
+	if c.Refusal != nil {
+		p := problemOf(s.fault(ctx, c.Refusal), "")
+		v.Refusal = &api.BudgetRefusal{Code: p.Code, Detail: p.Detail, SuggestedAction: p.SuggestedAction, Details: p.Details}
+	}
+	return &struct{ Body api.BudgetVerdict }{v}, nil
+}
+
+func flipView(c workspace.Change) api.BudgetChange {
+	v := api.BudgetChange{Kind: c.Kind, Text: c.Text, BundleType: c.BundleType, RunningMode: c.RunningMode, Hours: c.Hours}
+	for _, r := range c.Raises {
+		v.Raises = append(v.Raises, api.BudgetRaise{
+			BudgetID: string(r.Budget.ID), Scope: string(r.Budget.Scope), ScopeID: r.Budget.ScopeID, By: usd(r.By),
+			GrantedBy: mapped(r.GrantedBy, func(role actor.Role) string { return string(role) }),
+		})
+	}
+	return v
 }
