@@ -346,6 +346,7 @@ type TokenList struct {
 // BudgetSet makes or changes a budget.
 type BudgetSet struct {
 	Amount         string `json:"amount" minLength:"1" maxLength:"24" example:"400.00" doc:"USD a month; zero admits nothing"`
+	Currency       string `json:"currency,omitempty" maxLength:"8" example:"USD" doc:"Only USD"`
 	WarningPercent int    `json:"warning_percent,omitempty" minimum:"1" maximum:"99" doc:"80 when left out"`
 	Enforcement    string `json:"enforcement,omitempty" enum:"block,block_and_stop,warn"`
 	AcceptOverrun  bool   `json:"accept_overrun,omitempty" doc:"Allow a limit below what is spent or reserved already"`
@@ -357,7 +358,9 @@ type Budget struct {
 	Scope           string     `json:"scope" enum:"ORGANISATION,TEAM,PROJECT,USER"`
 	ScopeID         string     `json:"scope_id"`
 	Name            string     `json:"name,omitempty"`
-	Amount          Money      `json:"amount"`
+	Amount          Money      `json:"amount" doc:"What it was set to"`
+	Lent            Money      `json:"lent" doc:"For a time, on top of the amount"`
+	Limit           Money      `json:"limit" doc:"Of this period: both together"`
 	WarningPercent  int        `json:"warning_percent"`
 	Enforcement     string     `json:"enforcement"`
 	PeriodStart     time.Time  `json:"period_start"`

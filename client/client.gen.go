@@ -243,6 +243,255 @@ func (e BudgetScope) Valid() bool {
 	}
 }
 
+// Defines values for BudgetChangeKind.
+const (
+	BudgetChangeKindBundle      BudgetChangeKind = "bundle"
+	BudgetChangeKindHours       BudgetChangeKind = "hours"
+	BudgetChangeKindRaise       BudgetChangeKind = "raise"
+	BudgetChangeKindRunningMode BudgetChangeKind = "running_mode"
+	BudgetChangeKindSetBudget   BudgetChangeKind = "set_budget"
+)
+
+// Valid indicates whether the value is a known member of the BudgetChangeKind enum.
+func (e BudgetChangeKind) Valid() bool {
+	switch e {
+	case BudgetChangeKindBundle:
+		return true
+	case BudgetChangeKindHours:
+		return true
+	case BudgetChangeKindRaise:
+		return true
+	case BudgetChangeKindRunningMode:
+		return true
+	case BudgetChangeKindSetBudget:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetCheckBundleType.
+const (
+	BudgetCheckBundleTypeGRAPHICSG4DN    BudgetCheckBundleType = "GRAPHICS_G4DN"
+	BudgetCheckBundleTypeGRAPHICSPROG4DN BudgetCheckBundleType = "GRAPHICSPRO_G4DN"
+	BudgetCheckBundleTypePERFORMANCE     BudgetCheckBundleType = "PERFORMANCE"
+	BudgetCheckBundleTypePOWER           BudgetCheckBundleType = "POWER"
+	BudgetCheckBundleTypePOWERPRO        BudgetCheckBundleType = "POWERPRO"
+	BudgetCheckBundleTypeSTANDARD        BudgetCheckBundleType = "STANDARD"
+)
+
+// Valid indicates whether the value is a known member of the BudgetCheckBundleType enum.
+func (e BudgetCheckBundleType) Valid() bool {
+	switch e {
+	case BudgetCheckBundleTypeGRAPHICSG4DN:
+		return true
+	case BudgetCheckBundleTypeGRAPHICSPROG4DN:
+		return true
+	case BudgetCheckBundleTypePERFORMANCE:
+		return true
+	case BudgetCheckBundleTypePOWER:
+		return true
+	case BudgetCheckBundleTypePOWERPRO:
+		return true
+	case BudgetCheckBundleTypeSTANDARD:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetCheckRunningMode.
+const (
+	BudgetCheckRunningModeALWAYSON BudgetCheckRunningMode = "ALWAYS_ON"
+	BudgetCheckRunningModeAUTOSTOP BudgetCheckRunningMode = "AUTO_STOP"
+)
+
+// Valid indicates whether the value is a known member of the BudgetCheckRunningMode enum.
+func (e BudgetCheckRunningMode) Valid() bool {
+	switch e {
+	case BudgetCheckRunningModeALWAYSON:
+		return true
+	case BudgetCheckRunningModeAUTOSTOP:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetCheckServiceType.
+const (
+	BudgetCheckServiceTypeWORKSPACESAPPLICATIONS BudgetCheckServiceType = "WORKSPACES_APPLICATIONS"
+	BudgetCheckServiceTypeWORKSPACESPERSONAL     BudgetCheckServiceType = "WORKSPACES_PERSONAL"
+)
+
+// Valid indicates whether the value is a known member of the BudgetCheckServiceType enum.
+func (e BudgetCheckServiceType) Valid() bool {
+	switch e {
+	case BudgetCheckServiceTypeWORKSPACESAPPLICATIONS:
+		return true
+	case BudgetCheckServiceTypeWORKSPACESPERSONAL:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetDifferenceWhat.
+const (
+	BudgetDifferenceWhatBalanceVersion BudgetDifferenceWhat = "balance_version"
+	BudgetDifferenceWhatBeyondLimit    BudgetDifferenceWhat = "beyond_limit"
+	BudgetDifferenceWhatDefinition     BudgetDifferenceWhat = "definition"
+	BudgetDifferenceWhatEntries        BudgetDifferenceWhat = "entries"
+	BudgetDifferenceWhatHeld           BudgetDifferenceWhat = "held"
+	BudgetDifferenceWhatHolds          BudgetDifferenceWhat = "holds"
+	BudgetDifferenceWhatLimit          BudgetDifferenceWhat = "limit"
+	BudgetDifferenceWhatOverrun        BudgetDifferenceWhat = "overrun"
+	BudgetDifferenceWhatSettled        BudgetDifferenceWhat = "settled"
+)
+
+// Valid indicates whether the value is a known member of the BudgetDifferenceWhat enum.
+func (e BudgetDifferenceWhat) Valid() bool {
+	switch e {
+	case BudgetDifferenceWhatBalanceVersion:
+		return true
+	case BudgetDifferenceWhatBeyondLimit:
+		return true
+	case BudgetDifferenceWhatDefinition:
+		return true
+	case BudgetDifferenceWhatEntries:
+		return true
+	case BudgetDifferenceWhatHeld:
+		return true
+	case BudgetDifferenceWhatHolds:
+		return true
+	case BudgetDifferenceWhatLimit:
+		return true
+	case BudgetDifferenceWhatOverrun:
+		return true
+	case BudgetDifferenceWhatSettled:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetEntryKind.
+const (
+	BudgetEntryKindCarry   BudgetEntryKind = "carry"
+	BudgetEntryKindCharge  BudgetEntryKind = "charge"
+	BudgetEntryKindHold    BudgetEntryKind = "hold"
+	BudgetEntryKindLimit   BudgetEntryKind = "limit"
+	BudgetEntryKindOpen    BudgetEntryKind = "open"
+	BudgetEntryKindRelease BudgetEntryKind = "release"
+	BudgetEntryKindRenew   BudgetEntryKind = "renew"
+	BudgetEntryKindResize  BudgetEntryKind = "resize"
+)
+
+// Valid indicates whether the value is a known member of the BudgetEntryKind enum.
+func (e BudgetEntryKind) Valid() bool {
+	switch e {
+	case BudgetEntryKindCarry:
+		return true
+	case BudgetEntryKindCharge:
+		return true
+	case BudgetEntryKindHold:
+		return true
+	case BudgetEntryKindLimit:
+		return true
+	case BudgetEntryKindOpen:
+		return true
+	case BudgetEntryKindRelease:
+		return true
+	case BudgetEntryKindRenew:
+		return true
+	case BudgetEntryKindResize:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetRequestScope.
+const (
+	BudgetRequestScopeORGANISATION BudgetRequestScope = "ORGANISATION"
+	BudgetRequestScopePROJECT      BudgetRequestScope = "PROJECT"
+	BudgetRequestScopeTEAM         BudgetRequestScope = "TEAM"
+	BudgetRequestScopeUSER         BudgetRequestScope = "USER"
+)
+
+// Valid indicates whether the value is a known member of the BudgetRequestScope enum.
+func (e BudgetRequestScope) Valid() bool {
+	switch e {
+	case BudgetRequestScopeORGANISATION:
+		return true
+	case BudgetRequestScopePROJECT:
+		return true
+	case BudgetRequestScopeTEAM:
+		return true
+	case BudgetRequestScopeUSER:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetRequestState.
+const (
+	BudgetRequestStateAPPROVED  BudgetRequestState = "APPROVED"
+	BudgetRequestStateDECLINED  BudgetRequestState = "DECLINED"
+	BudgetRequestStateEXPIRED   BudgetRequestState = "EXPIRED"
+	BudgetRequestStateLENT      BudgetRequestState = "LENT"
+	BudgetRequestStatePENDING   BudgetRequestState = "PENDING"
+	BudgetRequestStateRETURNED  BudgetRequestState = "RETURNED"
+	BudgetRequestStateWITHDRAWN BudgetRequestState = "WITHDRAWN"
+)
+
+// Valid indicates whether the value is a known member of the BudgetRequestState enum.
+func (e BudgetRequestState) Valid() bool {
+	switch e {
+	case BudgetRequestStateAPPROVED:
+		return true
+	case BudgetRequestStateDECLINED:
+		return true
+	case BudgetRequestStateEXPIRED:
+		return true
+	case BudgetRequestStateLENT:
+		return true
+	case BudgetRequestStatePENDING:
+		return true
+	case BudgetRequestStateRETURNED:
+		return true
+	case BudgetRequestStateWITHDRAWN:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetRequestCreateScope.
+const (
+	BudgetRequestCreateScopeORGANISATION BudgetRequestCreateScope = "ORGANISATION"
+	BudgetRequestCreateScopePROJECT      BudgetRequestCreateScope = "PROJECT"
+	BudgetRequestCreateScopeTEAM         BudgetRequestCreateScope = "TEAM"
+	BudgetRequestCreateScopeUSER         BudgetRequestCreateScope = "USER"
+)
+
+// Valid indicates whether the value is a known member of the BudgetRequestCreateScope enum.
+func (e BudgetRequestCreateScope) Valid() bool {
+	switch e {
+	case BudgetRequestCreateScopeORGANISATION:
+		return true
+	case BudgetRequestCreateScopePROJECT:
+		return true
+	case BudgetRequestCreateScopeTEAM:
+		return true
+	case BudgetRequestCreateScopeUSER:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BudgetSetEnforcement.
 const (
 	Block        BudgetSetEnforcement = "block"
@@ -258,6 +507,54 @@ func (e BudgetSetEnforcement) Valid() bool {
 	case BlockAndStop:
 		return true
 	case Warn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetVerdictVerdict.
+const (
+	BudgetVerdictVerdictAdmitted BudgetVerdictVerdict = "admitted"
+	BudgetVerdictVerdictRefused  BudgetVerdictVerdict = "refused"
+	BudgetVerdictVerdictRunsOut  BudgetVerdictVerdict = "runs_out"
+)
+
+// Valid indicates whether the value is a known member of the BudgetVerdictVerdict enum.
+func (e BudgetVerdictVerdict) Valid() bool {
+	switch e {
+	case BudgetVerdictVerdictAdmitted:
+		return true
+	case BudgetVerdictVerdictRefused:
+		return true
+	case BudgetVerdictVerdictRunsOut:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetVersionCause.
+const (
+	Loan      BudgetVersionCause = "loan"
+	LoanEnded BudgetVersionCause = "loan_ended"
+	Request   BudgetVersionCause = "request"
+	Set       BudgetVersionCause = "set"
+	Template  BudgetVersionCause = "template"
+)
+
+// Valid indicates whether the value is a known member of the BudgetVersionCause enum.
+func (e BudgetVersionCause) Valid() bool {
+	switch e {
+	case Loan:
+		return true
+	case LoanEnded:
+		return true
+	case Request:
+		return true
+	case Set:
+		return true
+	case Template:
 		return true
 	default:
 		return false
@@ -950,22 +1247,22 @@ func (e WorkspaceState) Valid() bool {
 
 // Defines values for WorkspaceChangeProperty.
 const (
-	BundleType  WorkspaceChangeProperty = "bundle_type"
-	RootGib     WorkspaceChangeProperty = "root_gib"
-	RunningMode WorkspaceChangeProperty = "running_mode"
-	UserGib     WorkspaceChangeProperty = "user_gib"
+	WorkspaceChangePropertyBundleType  WorkspaceChangeProperty = "bundle_type"
+	WorkspaceChangePropertyRootGib     WorkspaceChangeProperty = "root_gib"
+	WorkspaceChangePropertyRunningMode WorkspaceChangeProperty = "running_mode"
+	WorkspaceChangePropertyUserGib     WorkspaceChangeProperty = "user_gib"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceChangeProperty enum.
 func (e WorkspaceChangeProperty) Valid() bool {
 	switch e {
-	case BundleType:
+	case WorkspaceChangePropertyBundleType:
 		return true
-	case RootGib:
+	case WorkspaceChangePropertyRootGib:
 		return true
-	case RunningMode:
+	case WorkspaceChangePropertyRunningMode:
 		return true
-	case UserGib:
+	case WorkspaceChangePropertyUserGib:
 		return true
 	default:
 		return false
@@ -1022,16 +1319,16 @@ func (e WorkspaceCreateRunningMode) Valid() bool {
 
 // Defines values for WorkspaceCreateServiceType.
 const (
-	WORKSPACESAPPLICATIONS WorkspaceCreateServiceType = "WORKSPACES_APPLICATIONS"
-	WORKSPACESPERSONAL     WorkspaceCreateServiceType = "WORKSPACES_PERSONAL"
+	WorkspaceCreateServiceTypeWORKSPACESAPPLICATIONS WorkspaceCreateServiceType = "WORKSPACES_APPLICATIONS"
+	WorkspaceCreateServiceTypeWORKSPACESPERSONAL     WorkspaceCreateServiceType = "WORKSPACES_PERSONAL"
 )
 
 // Valid indicates whether the value is a known member of the WorkspaceCreateServiceType enum.
 func (e WorkspaceCreateServiceType) Valid() bool {
 	switch e {
-	case WORKSPACESAPPLICATIONS:
+	case WorkspaceCreateServiceTypeWORKSPACESAPPLICATIONS:
 		return true
-	case WORKSPACESPERSONAL:
+	case WorkspaceCreateServiceTypeWORKSPACESPERSONAL:
 		return true
 	default:
 		return false
@@ -1143,6 +1440,39 @@ func (e ExportAuditEntriesParamsFormat) Valid() bool {
 	case ExportAuditEntriesParamsFormatJsonl:
 		return true
 	case ExportAuditEntriesParamsFormatOcsf:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListBudgetRequestsParamsState.
+const (
+	ListBudgetRequestsParamsStateAPPROVED  ListBudgetRequestsParamsState = "APPROVED"
+	ListBudgetRequestsParamsStateDECLINED  ListBudgetRequestsParamsState = "DECLINED"
+	ListBudgetRequestsParamsStateEXPIRED   ListBudgetRequestsParamsState = "EXPIRED"
+	ListBudgetRequestsParamsStateLENT      ListBudgetRequestsParamsState = "LENT"
+	ListBudgetRequestsParamsStatePENDING   ListBudgetRequestsParamsState = "PENDING"
+	ListBudgetRequestsParamsStateRETURNED  ListBudgetRequestsParamsState = "RETURNED"
+	ListBudgetRequestsParamsStateWITHDRAWN ListBudgetRequestsParamsState = "WITHDRAWN"
+)
+
+// Valid indicates whether the value is a known member of the ListBudgetRequestsParamsState enum.
+func (e ListBudgetRequestsParamsState) Valid() bool {
+	switch e {
+	case ListBudgetRequestsParamsStateAPPROVED:
+		return true
+	case ListBudgetRequestsParamsStateDECLINED:
+		return true
+	case ListBudgetRequestsParamsStateEXPIRED:
+		return true
+	case ListBudgetRequestsParamsStateLENT:
+		return true
+	case ListBudgetRequestsParamsStatePENDING:
+		return true
+	case ListBudgetRequestsParamsStateRETURNED:
+		return true
+	case ListBudgetRequestsParamsStateWITHDRAWN:
 		return true
 	default:
 		return false
@@ -1836,6 +2166,7 @@ type BreakEvenList struct {
 
 // Budget defines model for Budget.
 type Budget struct {
+	// Amount What it was set to
 	Amount    Money `json:"amount"`
 	Available Money `json:"available"`
 
@@ -1845,9 +2176,15 @@ type Budget struct {
 	ExhaustedAt     *time.Time `json:"exhausted_at,omitempty"`
 
 	// Held Reserved for what runs or may start
-	Held Money   `json:"held"`
-	Id   string  `json:"id"`
-	Name *string `json:"name,omitempty"`
+	Held Money  `json:"held"`
+	Id   string `json:"id"`
+
+	// Lent For a time, on top of the amount
+	Lent Money `json:"lent"`
+
+	// Limit Of this period: both together
+	Limit Money   `json:"limit"`
+	Name  *string `json:"name,omitempty"`
 
 	// Overrun Beyond the limit, by outside causes
 	Overrun     Money       `json:"overrun"`
@@ -1866,6 +2203,96 @@ type Budget struct {
 // BudgetScope defines model for Budget.Scope.
 type BudgetScope string
 
+// BudgetAudit defines model for BudgetAudit.
+type BudgetAudit struct {
+	Budgets int64 `json:"budgets"`
+
+	// Differences At most 1000
+	Differences []BudgetDifference `json:"differences"`
+	Entries     int64              `json:"entries"`
+	Periods     int64              `json:"periods"`
+}
+
+// BudgetChange defines model for BudgetChange.
+type BudgetChange struct {
+	BundleType *string `json:"bundle_type,omitempty"`
+
+	// Hours At most so long
+	Hours *int64           `json:"hours,omitempty"`
+	Kind  BudgetChangeKind `json:"kind"`
+
+	// Raises All of them are needed
+	Raises      *[]BudgetRaise `json:"raises,omitempty"`
+	RunningMode *string        `json:"running_mode,omitempty"`
+	Text        string         `json:"text"`
+}
+
+// BudgetChangeKind defines model for BudgetChange.Kind.
+type BudgetChangeKind string
+
+// BudgetCheck defines model for BudgetCheck.
+type BudgetCheck struct {
+	// AutoStopTimeoutMinutes Idle timeout in steps of 60 minutes; AUTO_STOP only
+	AutoStopTimeoutMinutes *int64 `json:"auto_stop_timeout_minutes,omitempty"`
+
+	// Blueprint A blueprint: name, team/name, either with @version, or an id
+	//
+	// Examples: backend/go-dev
+	Blueprint string `json:"blueprint"`
+
+	// BundleType Size; the blueprint's default when left out
+	BundleType *BudgetCheckBundleType `json:"bundle_type,omitempty"`
+
+	// Hours How long it is to run until the end of the month
+	Hours *int64 `json:"hours,omitempty"`
+
+	// KeepAlive Do not end it for being unused
+	KeepAlive       *bool   `json:"keep_alive,omitempty"`
+	MaxLifetimeDays *int64  `json:"max_lifetime_days,omitempty"`
+	Name            *string `json:"name,omitempty"`
+
+	// OperatingSystem Examples: WINDOWS
+	OperatingSystem *string `json:"operating_system,omitempty"`
+
+	// Parameters Of the blueprint, as text
+	Parameters *map[string]string `json:"parameters,omitempty"`
+
+	// Project A project of your team, by id or name; its cost centre pays
+	Project *string `json:"project,omitempty"`
+
+	// Region Examples: us-east-1
+	Region      *string                 `json:"region,omitempty"`
+	RunningMode *BudgetCheckRunningMode `json:"running_mode,omitempty"`
+	Schedule    *Schedule               `json:"schedule,omitempty"`
+	ServiceType *BudgetCheckServiceType `json:"service_type,omitempty"`
+	Tags        *map[string]string      `json:"tags,omitempty"`
+}
+
+// BudgetCheckBundleType Size; the blueprint's default when left out
+type BudgetCheckBundleType string
+
+// BudgetCheckRunningMode defines model for BudgetCheck.RunningMode.
+type BudgetCheckRunningMode string
+
+// BudgetCheckServiceType defines model for BudgetCheck.ServiceType.
+type BudgetCheckServiceType string
+
+// BudgetDifference defines model for BudgetDifference.
+type BudgetDifference struct {
+	BudgetId    string    `json:"budget_id"`
+	PeriodStart time.Time `json:"period_start"`
+	Rebuilt     string    `json:"rebuilt"`
+	Scope       string    `json:"scope"`
+	ScopeId     string    `json:"scope_id"`
+	Stored      string    `json:"stored"`
+
+	// What The first four, balance_version and entries: from the entries. beyond_limit: overrun is not what lies beyond the limit; holds: what is held is not what WorkSpaces hold; definition: the limit is not what the budget was set to
+	What BudgetDifferenceWhat `json:"what"`
+}
+
+// BudgetDifferenceWhat The first four, balance_version and entries: from the entries. beyond_limit: overrun is not what lies beyond the limit; holds: what is held is not what WorkSpaces hold; definition: the limit is not what the budget was set to
+type BudgetDifferenceWhat string
+
 // BudgetEffect defines model for BudgetEffect.
 type BudgetEffect struct {
 	Available Money  `json:"available"`
@@ -1876,10 +2303,162 @@ type BudgetEffect struct {
 	Settled   Money  `json:"settled"`
 }
 
+// BudgetEntry defines model for BudgetEntry.
+type BudgetEntry struct {
+	At          time.Time       `json:"at"`
+	Held        Money           `json:"held"`
+	Kind        BudgetEntryKind `json:"kind"`
+	Limit       Money           `json:"limit"`
+	Number      int64           `json:"number"`
+	Overrun     Money           `json:"overrun"`
+	PeriodStart time.Time       `json:"period_start"`
+	Reason      *string         `json:"reason,omitempty"`
+	Settled     Money           `json:"settled"`
+
+	// Version Of the balance, after it
+	Version     int64   `json:"version"`
+	WorkspaceId *string `json:"workspace_id,omitempty"`
+}
+
+// BudgetEntryKind defines model for BudgetEntry.Kind.
+type BudgetEntryKind string
+
+// BudgetEntryList defines model for BudgetEntryList.
+type BudgetEntryList struct {
+	Items      []BudgetEntry `json:"items"`
+	NextCursor *string       `json:"next_cursor,omitempty"`
+}
+
+// BudgetHeadroom defines model for BudgetHeadroom.
+type BudgetHeadroom struct {
+	Available   Money  `json:"available"`
+	BudgetId    string `json:"budget_id"`
+	Enforcement string `json:"enforcement"`
+	Held        Money  `json:"held"`
+	Limit       Money  `json:"limit"`
+
+	// Missing How much more it would take; zero: none
+	Missing Money   `json:"missing"`
+	Name    *string `json:"name,omitempty"`
+	Scope   string  `json:"scope"`
+	ScopeId string  `json:"scope_id"`
+	Settled Money   `json:"settled"`
+}
+
 // BudgetList defines model for BudgetList.
 type BudgetList struct {
 	Items      []Budget `json:"items"`
 	NextCursor *string  `json:"next_cursor,omitempty"`
+}
+
+// BudgetRaise defines model for BudgetRaise.
+type BudgetRaise struct {
+	BudgetId string `json:"budget_id"`
+	By       Money  `json:"by"`
+
+	// GrantedBy Roles; team_lead is that of the team, within its limit
+	GrantedBy []string `json:"granted_by"`
+	Scope     string   `json:"scope"`
+	ScopeId   string   `json:"scope_id"`
+}
+
+// BudgetRefusal defines model for BudgetRefusal.
+type BudgetRefusal struct {
+	Code            string                  `json:"code"`
+	Detail          string                  `json:"detail"`
+	Details         *map[string]interface{} `json:"details,omitempty"`
+	SuggestedAction *string                 `json:"suggested_action,omitempty"`
+}
+
+// BudgetRequest defines model for BudgetRequest.
+type BudgetRequest struct {
+	// Amount How much more was asked for
+	Amount      Money      `json:"amount"`
+	AskedBy     string     `json:"asked_by"`
+	AskedByName *string    `json:"asked_by_name,omitempty"`
+	AskedUntil  *time.Time `json:"asked_until,omitempty"`
+	BudgetId    string     `json:"budget_id"`
+
+	// BudgetLimit The budget's limit now
+	BudgetLimit   Money      `json:"budget_limit"`
+	CreatedAt     time.Time  `json:"created_at"`
+	DecidedAt     *time.Time `json:"decided_at,omitempty"`
+	DecidedBy     *string    `json:"decided_by,omitempty"`
+	DecidedByName *string    `json:"decided_by_name,omitempty"`
+	Granted       *Money     `json:"granted,omitempty"`
+
+	// Id Examples: brq_01jd8x5qf8e2x9v7m3k4n5p6q7
+	Id string `json:"id"`
+
+	// Name Of whom the budget is
+	Name       *string            `json:"name,omitempty"`
+	Note       *string            `json:"note,omitempty"`
+	Reason     string             `json:"reason"`
+	ReturnedAt *time.Time         `json:"returned_at,omitempty"`
+	Scope      BudgetRequestScope `json:"scope"`
+	ScopeId    string             `json:"scope_id"`
+
+	// State LENT: granted until a time; RETURNED: that time has come. EXPIRED: nobody decided while it was for
+	State BudgetRequestState `json:"state"`
+
+	// Until Until when it is lent
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// BudgetRequestScope defines model for BudgetRequest.Scope.
+type BudgetRequestScope string
+
+// BudgetRequestState LENT: granted until a time; RETURNED: that time has come. EXPIRED: nobody decided while it was for
+type BudgetRequestState string
+
+// BudgetRequestApprove defines model for BudgetRequestApprove.
+type BudgetRequestApprove struct {
+	// Amount How much more, in USD; what was asked for when left out
+	Amount *string `json:"amount,omitempty"`
+
+	// Forever For good, although a loan was asked for
+	Forever *bool `json:"forever,omitempty"`
+
+	// Note For who has asked; at most 500 characters
+	Note *string `json:"note,omitempty"`
+
+	// Until A loan until then; what was asked for when left out
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// BudgetRequestCreate defines model for BudgetRequestCreate.
+type BudgetRequestCreate struct {
+	// Amount How much more, in USD
+	//
+	// Examples: 50.00
+	Amount string `json:"amount"`
+
+	// Reason At most 500 characters
+	Reason string `json:"reason"`
+
+	// Scope Left out with scope_id: your own budget
+	Scope *BudgetRequestCreateScope `json:"scope,omitempty"`
+
+	// ScopeId Id or name
+	ScopeId *string `json:"scope_id,omitempty"`
+
+	// Until A loan until then, which goes back by itself; left out: for good
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// BudgetRequestCreateScope Left out with scope_id: your own budget
+type BudgetRequestCreateScope string
+
+// BudgetRequestDecline defines model for BudgetRequestDecline.
+type BudgetRequestDecline struct {
+	// Note For who has asked; at most 500 characters
+	Note *string `json:"note,omitempty"`
+}
+
+// BudgetRequestList defines model for BudgetRequestList.
+type BudgetRequestList struct {
+	Items      []BudgetRequest `json:"items"`
+	NextCursor *string         `json:"next_cursor,omitempty"`
 }
 
 // BudgetSet defines model for BudgetSet.
@@ -1890,7 +2469,12 @@ type BudgetSet struct {
 	// Amount USD a month; zero admits nothing
 	//
 	// Examples: 400.00
-	Amount      string                `json:"amount"`
+	Amount string `json:"amount"`
+
+	// Currency Only USD
+	//
+	// Examples: USD
+	Currency    *string               `json:"currency,omitempty"`
 	Enforcement *BudgetSetEnforcement `json:"enforcement,omitempty"`
 
 	// WarningPercent 80 when left out
@@ -1899,6 +2483,53 @@ type BudgetSet struct {
 
 // BudgetSetEnforcement defines model for BudgetSet.Enforcement.
 type BudgetSetEnforcement string
+
+// BudgetVerdict defines model for BudgetVerdict.
+type BudgetVerdict struct {
+	Budgets []BudgetHeadroom `json:"budgets"`
+
+	// Changes What would turn the verdict, the smallest first
+	Changes  []BudgetChange `json:"changes"`
+	Estimate Estimate       `json:"estimate"`
+
+	// Expected What it costs until the end of the month, with the hours given
+	Expected *Money `json:"expected,omitempty"`
+
+	// Hours How many running hours the budgets have room for
+	Hours   *int64         `json:"hours,omitempty"`
+	Refusal *BudgetRefusal `json:"refusal,omitempty"`
+
+	// Verdict runs_out: it would be admitted, and the money does not last for the hours
+	Verdict BudgetVerdictVerdict `json:"verdict"`
+}
+
+// BudgetVerdictVerdict runs_out: it would be admitted, and the money does not last for the hours
+type BudgetVerdictVerdict string
+
+// BudgetVersion defines model for BudgetVersion.
+type BudgetVersion struct {
+	Amount      Money              `json:"amount"`
+	At          time.Time          `json:"at"`
+	Cause       BudgetVersionCause `json:"cause"`
+	Enforcement string             `json:"enforcement"`
+
+	// Lent For a time, on top of the amount
+	Lent           Money   `json:"lent"`
+	RequestId      *string `json:"request_id,omitempty"`
+	SetBy          string  `json:"set_by"`
+	SetByName      *string `json:"set_by_name,omitempty"`
+	Version        int64   `json:"version"`
+	WarningPercent int64   `json:"warning_percent"`
+}
+
+// BudgetVersionCause defines model for BudgetVersion.Cause.
+type BudgetVersionCause string
+
+// BudgetVersionList defines model for BudgetVersionList.
+type BudgetVersionList struct {
+	Items      []BudgetVersion `json:"items"`
+	NextCursor *string         `json:"next_cursor,omitempty"`
+}
 
 // CostEstimate defines model for CostEstimate.
 type CostEstimate struct {
@@ -3561,6 +4192,58 @@ type ListBudgetsParams struct {
 	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListBudgetRequestsParams defines parameters for ListBudgetRequests.
+type ListBudgetRequestsParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string                        `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64                         `form:"limit,omitempty" json:"limit,omitempty"`
+	State  *ListBudgetRequestsParamsState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Id Only this one
+	Id *string `form:"id,omitempty" json:"id,omitempty"`
+}
+
+// ListBudgetRequestsParamsState defines parameters for ListBudgetRequests.
+type ListBudgetRequestsParamsState string
+
+// CreateBudgetRequestParams defines parameters for CreateBudgetRequest.
+type CreateBudgetRequestParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ApproveBudgetRequestParams defines parameters for ApproveBudgetRequest.
+type ApproveBudgetRequestParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// DeclineBudgetRequestParams defines parameters for DeclineBudgetRequest.
+type DeclineBudgetRequestParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// WithdrawBudgetRequestParams defines parameters for WithdrawBudgetRequest.
+type WithdrawBudgetRequestParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// ListBudgetEntriesParams defines parameters for ListBudgetEntries.
+type ListBudgetEntriesParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// ListBudgetHistoryParams defines parameters for ListBudgetHistory.
+type ListBudgetHistoryParams struct {
+	// Cursor Opaque; next_cursor of the page before
+	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // SetBudgetParams defines parameters for SetBudget.
 type SetBudgetParams struct {
 	// IfMatch Change it only if this is still its ETag
@@ -4103,6 +4786,18 @@ type CreateUpgradeJSONRequestBody = UpgradeCreate
 // CreateBlueprintVersionJSONRequestBody defines body for CreateBlueprintVersion for application/json ContentType.
 type CreateBlueprintVersionJSONRequestBody = BlueprintVersionCreate
 
+// CheckBudgetsJSONRequestBody defines body for CheckBudgets for application/json ContentType.
+type CheckBudgetsJSONRequestBody = BudgetCheck
+
+// CreateBudgetRequestJSONRequestBody defines body for CreateBudgetRequest for application/json ContentType.
+type CreateBudgetRequestJSONRequestBody = BudgetRequestCreate
+
+// ApproveBudgetRequestJSONRequestBody defines body for ApproveBudgetRequest for application/json ContentType.
+type ApproveBudgetRequestJSONRequestBody = BudgetRequestApprove
+
+// DeclineBudgetRequestJSONRequestBody defines body for DeclineBudgetRequest for application/json ContentType.
+type DeclineBudgetRequestJSONRequestBody = BudgetRequestDecline
+
 // SetBudgetJSONRequestBody defines body for SetBudget for application/json ContentType.
 type SetBudgetJSONRequestBody = BudgetSet
 
@@ -4472,6 +5167,92 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/budgets (the `ListBudgets` operationId).
 	ListBudgets(ctx context.Context, params *ListBudgetsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AuditBudgets Whether the balances are what their entries say
+	//
+	// Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
+	AuditBudgets(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CheckBudgetsWithBody What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgetsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CheckBudgets What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgets(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBudgetRequests Who asked for more, and what became of it
+	//
+	// Corresponds with GET /api/v1/budgets/requests (the `ListBudgetRequests` operationId).
+	ListBudgetRequests(ctx context.Context, params *ListBudgetRequestsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBudgetRequestWithBody Ask for more of a budget
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+	CreateBudgetRequestWithBody(ctx context.Context, params *CreateBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBudgetRequest Ask for more of a budget
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+	CreateBudgetRequest(ctx context.Context, params *CreateBudgetRequestParams, body CreateBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveBudgetRequestWithBody Grant a request, or another amount
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+	ApproveBudgetRequestWithBody(ctx context.Context, id string, params *ApproveBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApproveBudgetRequest Grant a request, or another amount
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+	ApproveBudgetRequest(ctx context.Context, id string, params *ApproveBudgetRequestParams, body ApproveBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeclineBudgetRequestWithBody Refuse a request
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+	DeclineBudgetRequestWithBody(ctx context.Context, id string, params *DeclineBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeclineBudgetRequest Refuse a request
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+	DeclineBudgetRequest(ctx context.Context, id string, params *DeclineBudgetRequestParams, body DeclineBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawBudgetRequest Take a request back
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
+	WithdrawBudgetRequest(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetBudget A budget with its balance
+	//
+	// Corresponds with GET /api/v1/budgets/{id} (the `GetBudget` operationId).
+	GetBudget(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBudgetEntries Every movement of a budget, the newest first
+	//
+	// Corresponds with GET /api/v1/budgets/{id}/entries (the `ListBudgetEntries` operationId).
+	ListBudgetEntries(ctx context.Context, id string, params *ListBudgetEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBudgetHistory Who set a budget to what, the newest first
+	//
+	// Corresponds with GET /api/v1/budgets/{id}/history (the `ListBudgetHistory` operationId).
+	ListBudgetHistory(ctx context.Context, id string, params *ListBudgetHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetBudgetWithBody Make or change a budget
 	//
@@ -5548,6 +6329,232 @@ func (c *Client) ListBlueprintImages(ctx context.Context, id string, number int6
 // Corresponds with GET /api/v1/budgets (the `ListBudgets` operationId).
 func (c *Client) ListBudgets(ctx context.Context, params *ListBudgetsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListBudgetsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AuditBudgets Whether the balances are what their entries say
+//
+// Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
+func (c *Client) AuditBudgets(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAuditBudgetsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CheckBudgetsWithBody What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *Client) CheckBudgetsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCheckBudgetsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CheckBudgets What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *Client) CheckBudgets(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCheckBudgetsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBudgetRequests Who asked for more, and what became of it
+//
+// Corresponds with GET /api/v1/budgets/requests (the `ListBudgetRequests` operationId).
+func (c *Client) ListBudgetRequests(ctx context.Context, params *ListBudgetRequestsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBudgetRequestsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBudgetRequestWithBody Ask for more of a budget
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+func (c *Client) CreateBudgetRequestWithBody(ctx context.Context, params *CreateBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBudgetRequestRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBudgetRequest Ask for more of a budget
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+func (c *Client) CreateBudgetRequest(ctx context.Context, params *CreateBudgetRequestParams, body CreateBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBudgetRequestRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveBudgetRequestWithBody Grant a request, or another amount
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+func (c *Client) ApproveBudgetRequestWithBody(ctx context.Context, id string, params *ApproveBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveBudgetRequestRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApproveBudgetRequest Grant a request, or another amount
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+func (c *Client) ApproveBudgetRequest(ctx context.Context, id string, params *ApproveBudgetRequestParams, body ApproveBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApproveBudgetRequestRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeclineBudgetRequestWithBody Refuse a request
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+func (c *Client) DeclineBudgetRequestWithBody(ctx context.Context, id string, params *DeclineBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeclineBudgetRequestRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeclineBudgetRequest Refuse a request
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+func (c *Client) DeclineBudgetRequest(ctx context.Context, id string, params *DeclineBudgetRequestParams, body DeclineBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeclineBudgetRequestRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawBudgetRequest Take a request back
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
+func (c *Client) WithdrawBudgetRequest(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawBudgetRequestRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBudget A budget with its balance
+//
+// Corresponds with GET /api/v1/budgets/{id} (the `GetBudget` operationId).
+func (c *Client) GetBudget(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBudgetRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBudgetEntries Every movement of a budget, the newest first
+//
+// Corresponds with GET /api/v1/budgets/{id}/entries (the `ListBudgetEntries` operationId).
+func (c *Client) ListBudgetEntries(ctx context.Context, id string, params *ListBudgetEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBudgetEntriesRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBudgetHistory Who set a budget to what, the newest first
+//
+// Corresponds with GET /api/v1/budgets/{id}/history (the `ListBudgetHistory` operationId).
+func (c *Client) ListBudgetHistory(ctx context.Context, id string, params *ListBudgetHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBudgetHistoryRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -8533,6 +9540,571 @@ func NewListBudgetsRequest(server string, params *ListBudgetsParams) (*http.Requ
 	}
 
 	operationPath := fmt.Sprintf("/api/v1/budgets")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAuditBudgetsRequest constructs an http.Request for the AuditBudgets method
+func NewAuditBudgetsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/audit")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCheckBudgetsRequest calls the generic CheckBudgets builder with application/json body
+func NewCheckBudgetsRequest(server string, body CheckBudgetsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCheckBudgetsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCheckBudgetsRequestWithBody constructs an http.Request for the CheckBudgets method, with any body, and a specified content type
+func NewCheckBudgetsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/check")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListBudgetRequestsRequest constructs an http.Request for the ListBudgetRequests method
+func NewListBudgetRequestsRequest(server string, params *ListBudgetRequestsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/requests")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Id != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "id", *params.Id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateBudgetRequestRequest calls the generic CreateBudgetRequest builder with application/json body
+func NewCreateBudgetRequestRequest(server string, params *CreateBudgetRequestParams, body CreateBudgetRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateBudgetRequestRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateBudgetRequestRequestWithBody constructs an http.Request for the CreateBudgetRequest method, with any body, and a specified content type
+func NewCreateBudgetRequestRequestWithBody(server string, params *CreateBudgetRequestParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/requests")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewApproveBudgetRequestRequest calls the generic ApproveBudgetRequest builder with application/json body
+func NewApproveBudgetRequestRequest(server string, id string, params *ApproveBudgetRequestParams, body ApproveBudgetRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApproveBudgetRequestRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewApproveBudgetRequestRequestWithBody constructs an http.Request for the ApproveBudgetRequest method, with any body, and a specified content type
+func NewApproveBudgetRequestRequestWithBody(server string, id string, params *ApproveBudgetRequestParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/requests/%s/approve", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeclineBudgetRequestRequest calls the generic DeclineBudgetRequest builder with application/json body
+func NewDeclineBudgetRequestRequest(server string, id string, params *DeclineBudgetRequestParams, body DeclineBudgetRequestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDeclineBudgetRequestRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewDeclineBudgetRequestRequestWithBody constructs an http.Request for the DeclineBudgetRequest method, with any body, and a specified content type
+func NewDeclineBudgetRequestRequestWithBody(server string, id string, params *DeclineBudgetRequestParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/requests/%s/decline", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewWithdrawBudgetRequestRequest constructs an http.Request for the WithdrawBudgetRequest method
+func NewWithdrawBudgetRequestRequest(server string, id string, params *WithdrawBudgetRequestParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/requests/%s/withdraw", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetBudgetRequest constructs an http.Request for the GetBudget method
+func NewGetBudgetRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListBudgetEntriesRequest constructs an http.Request for the ListBudgetEntries method
+func NewListBudgetEntriesRequest(server string, id string, params *ListBudgetEntriesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/%s/entries", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListBudgetHistoryRequest constructs an http.Request for the ListBudgetHistory method
+func NewListBudgetHistoryRequest(server string, id string, params *ListBudgetHistoryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/%s/history", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -13000,6 +14572,104 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/budgets (the `ListBudgets` operationId).
 	ListBudgetsWithResponse(ctx context.Context, params *ListBudgetsParams, reqEditors ...RequestEditorFn) (*ListBudgetsResponse, error)
 
+	// AuditBudgetsWithResponse Whether the balances are what their entries say
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
+	AuditBudgetsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*AuditBudgetsResponse, error)
+
+	// CheckBudgetsWithBodyWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgetsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error)
+
+	// CheckBudgetsWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+	CheckBudgetsWithResponse(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error)
+
+	// ListBudgetRequestsWithResponse Who asked for more, and what became of it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/budgets/requests (the `ListBudgetRequests` operationId).
+	ListBudgetRequestsWithResponse(ctx context.Context, params *ListBudgetRequestsParams, reqEditors ...RequestEditorFn) (*ListBudgetRequestsResponse, error)
+
+	// CreateBudgetRequestWithBodyWithResponse Ask for more of a budget
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+	CreateBudgetRequestWithBodyWithResponse(ctx context.Context, params *CreateBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateBudgetRequestResponse, error)
+
+	// CreateBudgetRequestWithResponse Ask for more of a budget
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+	CreateBudgetRequestWithResponse(ctx context.Context, params *CreateBudgetRequestParams, body CreateBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateBudgetRequestResponse, error)
+
+	// ApproveBudgetRequestWithBodyWithResponse Grant a request, or another amount
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+	ApproveBudgetRequestWithBodyWithResponse(ctx context.Context, id string, params *ApproveBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveBudgetRequestResponse, error)
+
+	// ApproveBudgetRequestWithResponse Grant a request, or another amount
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+	ApproveBudgetRequestWithResponse(ctx context.Context, id string, params *ApproveBudgetRequestParams, body ApproveBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveBudgetRequestResponse, error)
+
+	// DeclineBudgetRequestWithBodyWithResponse Refuse a request
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+	DeclineBudgetRequestWithBodyWithResponse(ctx context.Context, id string, params *DeclineBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeclineBudgetRequestResponse, error)
+
+	// DeclineBudgetRequestWithResponse Refuse a request
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+	DeclineBudgetRequestWithResponse(ctx context.Context, id string, params *DeclineBudgetRequestParams, body DeclineBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*DeclineBudgetRequestResponse, error)
+
+	// WithdrawBudgetRequestWithResponse Take a request back
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
+	WithdrawBudgetRequestWithResponse(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*WithdrawBudgetRequestResponse, error)
+
+	// GetBudgetWithResponse A budget with its balance
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/budgets/{id} (the `GetBudget` operationId).
+	GetBudgetWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetBudgetResponse, error)
+
+	// ListBudgetEntriesWithResponse Every movement of a budget, the newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/budgets/{id}/entries (the `ListBudgetEntries` operationId).
+	ListBudgetEntriesWithResponse(ctx context.Context, id string, params *ListBudgetEntriesParams, reqEditors ...RequestEditorFn) (*ListBudgetEntriesResponse, error)
+
+	// ListBudgetHistoryWithResponse Who set a budget to what, the newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/budgets/{id}/history (the `ListBudgetHistory` operationId).
+	ListBudgetHistoryWithResponse(ctx context.Context, id string, params *ListBudgetHistoryParams, reqEditors ...RequestEditorFn) (*ListBudgetHistoryResponse, error)
+
 	// SetBudgetWithBodyWithResponse Make or change a budget
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -16530,6 +18200,1086 @@ func (r ListBudgetsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListBudgetsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AuditBudgetsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetAudit
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AuditBudgetsResponse) GetJSON200() *BudgetAudit {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AuditBudgetsResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AuditBudgetsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AuditBudgetsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AuditBudgetsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AuditBudgetsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CheckBudgetsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetVerdict
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CheckBudgetsResponse) GetJSON200() *BudgetVerdict {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CheckBudgetsResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CheckBudgetsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CheckBudgetsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CheckBudgetsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CheckBudgetsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBudgetRequestsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetRequestList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBudgetRequestsResponse) GetJSON200() *BudgetRequestList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBudgetRequestsResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBudgetRequestsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBudgetRequestsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBudgetRequestsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBudgetRequestsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateBudgetRequestResponse201Headers the declared response headers of an HTTP 201 response for CreateBudgetRequest
+type CreateBudgetRequestResponse201Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type CreateBudgetRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *BudgetRequest
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateBudgetRequestResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateBudgetRequestResponse) GetJSON201() *BudgetRequest {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateBudgetRequestResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateBudgetRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateBudgetRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateBudgetRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateBudgetRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ApproveBudgetRequestResponse200Headers the declared response headers of an HTTP 200 response for ApproveBudgetRequest
+type ApproveBudgetRequestResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type ApproveBudgetRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetRequest
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ApproveBudgetRequestResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApproveBudgetRequestResponse) GetJSON200() *BudgetRequest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ApproveBudgetRequestResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ApproveBudgetRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApproveBudgetRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApproveBudgetRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApproveBudgetRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// DeclineBudgetRequestResponse200Headers the declared response headers of an HTTP 200 response for DeclineBudgetRequest
+type DeclineBudgetRequestResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type DeclineBudgetRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetRequest
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *DeclineBudgetRequestResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DeclineBudgetRequestResponse) GetJSON200() *BudgetRequest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DeclineBudgetRequestResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DeclineBudgetRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeclineBudgetRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeclineBudgetRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeclineBudgetRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// WithdrawBudgetRequestResponse200Headers the declared response headers of an HTTP 200 response for WithdrawBudgetRequest
+type WithdrawBudgetRequestResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type WithdrawBudgetRequestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetRequest
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *WithdrawBudgetRequestResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WithdrawBudgetRequestResponse) GetJSON200() *BudgetRequest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r WithdrawBudgetRequestResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r WithdrawBudgetRequestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WithdrawBudgetRequestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WithdrawBudgetRequestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WithdrawBudgetRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetBudgetResponse200Headers the declared response headers of an HTTP 200 response for GetBudget
+type GetBudgetResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type GetBudgetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Budget
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetBudgetResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetBudgetResponse) GetJSON200() *Budget {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetBudgetResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetBudgetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetBudgetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetBudgetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetBudgetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBudgetEntriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetEntryList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBudgetEntriesResponse) GetJSON200() *BudgetEntryList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBudgetEntriesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBudgetEntriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBudgetEntriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBudgetEntriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBudgetEntriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBudgetHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetVersionList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBudgetHistoryResponse) GetJSON200() *BudgetVersionList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBudgetHistoryResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBudgetHistoryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBudgetHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBudgetHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBudgetHistoryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -23330,6 +26080,188 @@ func (c *ClientWithResponses) ListBudgetsWithResponse(ctx context.Context, param
 	return ParseListBudgetsResponse(rsp)
 }
 
+// AuditBudgetsWithResponse Whether the balances are what their entries say
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/budgets/audit (the `AuditBudgets` operationId).
+func (c *ClientWithResponses) AuditBudgetsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*AuditBudgetsResponse, error) {
+	rsp, err := c.AuditBudgets(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAuditBudgetsResponse(rsp)
+}
+
+// CheckBudgetsWithBodyWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *ClientWithResponses) CheckBudgetsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error) {
+	rsp, err := c.CheckBudgetsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCheckBudgetsResponse(rsp)
+}
+
+// CheckBudgetsWithResponse What a WorkSpace would do to the budgets; nothing is made or reserved
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/check (the `CheckBudgets` operationId).
+func (c *ClientWithResponses) CheckBudgetsWithResponse(ctx context.Context, body CheckBudgetsJSONRequestBody, reqEditors ...RequestEditorFn) (*CheckBudgetsResponse, error) {
+	rsp, err := c.CheckBudgets(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCheckBudgetsResponse(rsp)
+}
+
+// ListBudgetRequestsWithResponse Who asked for more, and what became of it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/budgets/requests (the `ListBudgetRequests` operationId).
+func (c *ClientWithResponses) ListBudgetRequestsWithResponse(ctx context.Context, params *ListBudgetRequestsParams, reqEditors ...RequestEditorFn) (*ListBudgetRequestsResponse, error) {
+	rsp, err := c.ListBudgetRequests(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBudgetRequestsResponse(rsp)
+}
+
+// CreateBudgetRequestWithBodyWithResponse Ask for more of a budget
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+func (c *ClientWithResponses) CreateBudgetRequestWithBodyWithResponse(ctx context.Context, params *CreateBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateBudgetRequestResponse, error) {
+	rsp, err := c.CreateBudgetRequestWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateBudgetRequestResponse(rsp)
+}
+
+// CreateBudgetRequestWithResponse Ask for more of a budget
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests (the `CreateBudgetRequest` operationId).
+func (c *ClientWithResponses) CreateBudgetRequestWithResponse(ctx context.Context, params *CreateBudgetRequestParams, body CreateBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateBudgetRequestResponse, error) {
+	rsp, err := c.CreateBudgetRequest(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateBudgetRequestResponse(rsp)
+}
+
+// ApproveBudgetRequestWithBodyWithResponse Grant a request, or another amount
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+func (c *ClientWithResponses) ApproveBudgetRequestWithBodyWithResponse(ctx context.Context, id string, params *ApproveBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApproveBudgetRequestResponse, error) {
+	rsp, err := c.ApproveBudgetRequestWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveBudgetRequestResponse(rsp)
+}
+
+// ApproveBudgetRequestWithResponse Grant a request, or another amount
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/approve (the `ApproveBudgetRequest` operationId).
+func (c *ClientWithResponses) ApproveBudgetRequestWithResponse(ctx context.Context, id string, params *ApproveBudgetRequestParams, body ApproveBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*ApproveBudgetRequestResponse, error) {
+	rsp, err := c.ApproveBudgetRequest(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApproveBudgetRequestResponse(rsp)
+}
+
+// DeclineBudgetRequestWithBodyWithResponse Refuse a request
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+func (c *ClientWithResponses) DeclineBudgetRequestWithBodyWithResponse(ctx context.Context, id string, params *DeclineBudgetRequestParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeclineBudgetRequestResponse, error) {
+	rsp, err := c.DeclineBudgetRequestWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeclineBudgetRequestResponse(rsp)
+}
+
+// DeclineBudgetRequestWithResponse Refuse a request
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/decline (the `DeclineBudgetRequest` operationId).
+func (c *ClientWithResponses) DeclineBudgetRequestWithResponse(ctx context.Context, id string, params *DeclineBudgetRequestParams, body DeclineBudgetRequestJSONRequestBody, reqEditors ...RequestEditorFn) (*DeclineBudgetRequestResponse, error) {
+	rsp, err := c.DeclineBudgetRequest(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeclineBudgetRequestResponse(rsp)
+}
+
+// WithdrawBudgetRequestWithResponse Take a request back
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
+func (c *ClientWithResponses) WithdrawBudgetRequestWithResponse(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*WithdrawBudgetRequestResponse, error) {
+	rsp, err := c.WithdrawBudgetRequest(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawBudgetRequestResponse(rsp)
+}
+
+// GetBudgetWithResponse A budget with its balance
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/budgets/{id} (the `GetBudget` operationId).
+func (c *ClientWithResponses) GetBudgetWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetBudgetResponse, error) {
+	rsp, err := c.GetBudget(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetBudgetResponse(rsp)
+}
+
+// ListBudgetEntriesWithResponse Every movement of a budget, the newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/budgets/{id}/entries (the `ListBudgetEntries` operationId).
+func (c *ClientWithResponses) ListBudgetEntriesWithResponse(ctx context.Context, id string, params *ListBudgetEntriesParams, reqEditors ...RequestEditorFn) (*ListBudgetEntriesResponse, error) {
+	rsp, err := c.ListBudgetEntries(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBudgetEntriesResponse(rsp)
+}
+
+// ListBudgetHistoryWithResponse Who set a budget to what, the newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/budgets/{id}/history (the `ListBudgetHistory` operationId).
+func (c *ClientWithResponses) ListBudgetHistoryWithResponse(ctx context.Context, id string, params *ListBudgetHistoryParams, reqEditors ...RequestEditorFn) (*ListBudgetHistoryResponse, error) {
+	rsp, err := c.ListBudgetHistory(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBudgetHistoryResponse(rsp)
+}
+
 // SetBudgetWithBodyWithResponse Make or change a budget
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -26984,6 +29916,996 @@ func ParseListBudgetsResponse(rsp *http.Response) (*ListBudgetsResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest BudgetList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAuditBudgetsResponse parses an HTTP response from a AuditBudgetsWithResponse call
+func ParseAuditBudgetsResponse(rsp *http.Response) (*AuditBudgetsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AuditBudgetsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetAudit
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCheckBudgetsResponse parses an HTTP response from a CheckBudgetsWithResponse call
+func ParseCheckBudgetsResponse(rsp *http.Response) (*CheckBudgetsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CheckBudgetsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetVerdict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBudgetRequestsResponse parses an HTTP response from a ListBudgetRequestsWithResponse call
+func ParseListBudgetRequestsResponse(rsp *http.Response) (*ListBudgetRequestsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBudgetRequestsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetRequestList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateBudgetRequestResponse parses an HTTP response from a CreateBudgetRequestWithResponse call
+func ParseCreateBudgetRequestResponse(rsp *http.Response) (*CreateBudgetRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateBudgetRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest BudgetRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateBudgetRequestResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseApproveBudgetRequestResponse parses an HTTP response from a ApproveBudgetRequestWithResponse call
+func ParseApproveBudgetRequestResponse(rsp *http.Response) (*ApproveBudgetRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApproveBudgetRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ApproveBudgetRequestResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeclineBudgetRequestResponse parses an HTTP response from a DeclineBudgetRequestWithResponse call
+func ParseDeclineBudgetRequestResponse(rsp *http.Response) (*DeclineBudgetRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeclineBudgetRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers DeclineBudgetRequestResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseWithdrawBudgetRequestResponse parses an HTTP response from a WithdrawBudgetRequestWithResponse call
+func ParseWithdrawBudgetRequestResponse(rsp *http.Response) (*WithdrawBudgetRequestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WithdrawBudgetRequestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers WithdrawBudgetRequestResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetBudgetResponse parses an HTTP response from a GetBudgetWithResponse call
+func ParseGetBudgetResponse(rsp *http.Response) (*GetBudgetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetBudgetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Budget
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetBudgetResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListBudgetEntriesResponse parses an HTTP response from a ListBudgetEntriesWithResponse call
+func ParseListBudgetEntriesResponse(rsp *http.Response) (*ListBudgetEntriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBudgetEntriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetEntryList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBudgetHistoryResponse parses an HTTP response from a ListBudgetHistoryWithResponse call
+func ParseListBudgetHistoryResponse(rsp *http.Response) (*ListBudgetHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBudgetHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetVersionList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

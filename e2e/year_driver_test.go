@@ -126,7 +126,7 @@ func (y *year) prices() {
 // enrol makes the people, their team and its lead, and their blueprint. There are no budgets: they are not what the year is
 // about, and each takes its time with every hour that is charged.
 func (y *year) enrol() {
-	for _, sql := range []string{`DELETE FROM budget_entries`, `DELETE FROM budget_periods`, `DELETE FROM user_budgets`, `UPDATE organisation SET budget_default = 'allow'`} {
+	for _, sql := range []string{`DELETE FROM budget_entries`, `DELETE FROM budget_periods`, `DELETE FROM budget_requests`, `DELETE FROM budget_versions`, `DELETE FROM user_budgets`, `UPDATE organisation SET budget_default = 'allow'`} {
 		if _, err := y.db.Exec(y.t.Context(), sql); err != nil {
 			y.t.Fatal(err)
 		}

@@ -41,6 +41,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 		"cost_months":          {sql: `INSERT INTO cost_months (month, closed_at, closed_by, records, last_record, total_micros, content_hash) VALUES ('2026-01-01Z', now(), 'x', 0, '', 0, sha256('x'))`},
 		"price_books":          {sql: `INSERT INTO price_books (source, hour_rule, effective_from, imported_at) VALUES ('x', 'second', now(), now())`},
 		"user_budgets":         {sql: `UPDATE user_budgets SET version = version + 1`},
+		"budget_requests":      {sql: `INSERT INTO budget_requests (id, budget_id, asked_by, asked_micros, reason, created_at) SELECT 'brq_x', b.id, u.id, 1, 'x', now() FROM user_budgets b, users u LIMIT 1`},
 		"policy_pauses":        {sql: `INSERT INTO policy_pauses (target, reason, paused_by, paused_at) VALUES ('idle', 'x', 'x', now()) ON CONFLICT (target) DO UPDATE SET reason = 'y'`},
 		"tokens":               {sql: `UPDATE tokens SET revoked_at = now()`},
 		"tokens, used":         {sql: `UPDATE tokens SET last_used_at = now()`, free: true},
@@ -88,7 +89,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 			}
 		})
 	}
-	if n := pgtest.Value[int](t, r.DB, `SELECT count(*) FROM pg_trigger WHERE tgfoid = 'refuse_unrecorded'::regproc`); n != 14 {
-		t.Errorf("%d triggers are there, and 14 are tested here", n)
+	if n := pgtest.Value[int](t, r.DB, `SELECT count(*) FROM pg_trigger WHERE tgfoid = 'refuse_unrecorded'::regproc`); n != 15 {
+		t.Errorf("%d triggers are there, and 15 are tested here", n)
 	}
 }

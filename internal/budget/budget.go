@@ -34,6 +34,7 @@ var (
 	ErrOwnBudget = fault.New(fault.Forbidden, "BUDGET_OWN", "nobody sets their own budget", fault.Suggest("ask finance"))
 	ErrWarning   = fault.New(fault.Invalid, "WARNING_INVALID", "the warning threshold is a whole percentage from 1 to 99")
 	ErrScope     = fault.New(fault.Invalid, "SCOPE_INVALID", "a budget is for a USER, TEAM, PROJECT or the ORGANISATION")
+	ErrNotFound  = fault.New(fault.NotFound, "BUDGET_NOT_FOUND", "there is no such budget, or it is not yours to see")
 	ErrChanged   = fault.New(fault.Conflict, "BUDGET_CHANGED", "the budget was changed in the meantime",
 		fault.Suggest("read it again and repeat with its new ETag"))
 )
@@ -255,7 +256,7 @@ func (b *Book) openPeriod(ctx context.Context, tx *audit.Tx, budgetID string, mo
 	var scope Scope
 	var scopeID string
 	var limit, held, settled money.USD
-	if err := tx.QueryRow(ctx, `SELECT scope, scope_id, amount_micros FROM user_budgets WHERE id = $1`, budgetID).
+	if err := tx.QueryRow(ctx, `SELECT scope, scope_id, amount_micros + lent_micros FROM user_budgets WHERE id = $1`, budgetID).
 		Scan(&scope, &scopeID, &limit); err != nil {
 		return err
 	}
@@ -393,11 +394,14 @@ func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind, column 
 	}
 	// The version, and not the limit: one that is raised and set back is crossed again.
 	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.Version)
-	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":user", Event: key, Kind: kind, User: p.User, Payload: payload}); err != nil {
-		return err
-	}
-	if err := notify.Enqueue(ctx, tx, notify.Message{Key: key + ":team", Event: key, Kind: kind, Team: p.Team, Payload: payload}); err != nil {
-		return err
+	for _, m := range []notify.Message{{Key: key + ":user", User: p.User}, {Key: key + ":team", Team: p.Team}} {
+		if m.User == "" && m.Team == "" {
+			continue // what was lent to all has ended: there is nobody in particular
+		}
+		m.Event, m.Kind, m.Payload = key, kind, payload
+		if err := notify.Enqueue(ctx, tx, m); err != nil {
+			return err
+		}
 	}
 	tx.Record(audit.Event{Action: kind, ResourceType: "budget", ResourceID: b.BudgetID, Details: map[string]any{
 		"percent": percent, "limit_micros": audit.Microdollars(int64(b.LimitMicros)),

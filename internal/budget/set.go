@@ -46,10 +46,10 @@ func (b *Book) Set(ctx context.Context, tx *audit.Tx, s Setting) (Budget, error)
 		return Budget{}, err
 	}
 	var budgetID string
-	var before money.USD
+	var before, lent money.USD
 	var version int64
-	err := tx.QueryRow(ctx, `SELECT id, amount_micros, version FROM user_budgets WHERE scope = $1 AND scope_id = $2 FOR NO KEY UPDATE`, s.Scope, s.ScopeID).
-		Scan(&budgetID, &before, &version)
+	err := tx.QueryRow(ctx, `SELECT id, amount_micros, lent_micros, version FROM user_budgets WHERE scope = $1 AND scope_id = $2 FOR NO KEY UPDATE`, s.Scope, s.ScopeID).
+		Scan(&budgetID, &before, &lent, &version)
 	switch {
 	case err != nil && !isNone(err):
 		return Budget{}, err
@@ -86,21 +86,20 @@ func (b *Book) Set(ctx context.Context, tx *audit.Tx, s Setting) (Budget, error)
 	if err != nil {
 		return Budget{}, err
 	}
-	bal := balances[0]
-	committed := bal.SettledMicros + bal.HeldMicros
-	if committed > s.Amount && !s.AcceptOverrun {
+	bal, limit := balances[0], s.Amount+lent
+	if limit > money.Max {
+		return Budget{}, ErrAmount
+	}
+	if committed := bal.SettledMicros + bal.HeldMicros; committed > limit && !s.AcceptOverrun {
 		return Budget{}, ErrBelowCommitted.
-			Sayf("%s USD are spent or reserved already, more than %s", committed, s.Amount).
+			Sayf("%s USD are spent or reserved already, more than %s", committed, limit).
 			Detail("committed", committed.String()).Detail("settled", bal.SettledMicros.String()).Detail("held", bal.HeldMicros.String())
 	}
-	// A raised limit arms the warnings again.
-	if committed < s.Amount.Share(int64(s.WarningPercent), 100) {
-		bal.WarnedAt = nil
+	if err := keepVersion(ctx, tx, budgetID, "set", ""); err != nil {
+		return Budget{}, err
 	}
-	if committed < s.Amount {
-		bal.ExhaustedAt = nil
-	}
-	if err := move(ctx, tx, bal, movement{kind: "limit", limit: s.Amount - bal.LimitMicros, reason: "set by " + tx.Actor.ID()}); err != nil {
+	bal.WarningPercent = s.WarningPercent
+	if err := relimit(ctx, tx, bal, limit, "set by "+tx.Actor.ID()); err != nil {
 		return Budget{}, err
 	}
 	tx.Record(audit.Event{Action: "budget.set", ResourceType: "budget", ResourceID: budgetID, Details: map[string]any{
@@ -108,6 +107,18 @@ func (b *Book) Set(ctx context.Context, tx *audit.Tx, s Setting) (Budget, error)
 		"enforcement": string(s.Enforcement), "warning_percent": s.WarningPercent, "accept_overrun": s.AcceptOverrun,
 	}})
 	return Find(ctx, tx, s.Scope, s.ScopeID, tx.Now)
+}
+
+// relimit gives a balance another limit. A raised one arms the warnings again.
+func relimit(ctx context.Context, tx *audit.Tx, bal *balance, limit money.USD, reason string) error {
+	committed := bal.SettledMicros + bal.HeldMicros
+	if committed < limit.Share(int64(bal.WarningPercent), 100) {
+		bal.WarnedAt = nil
+	}
+	if committed < limit {
+		bal.ExhaustedAt = nil
+	}
+	return move(ctx, tx, bal, movement{kind: "limit", limit: limit - bal.LimitMicros, reason: reason})
 }
 
 // MayLeadSet says whether a team's lead may give the member that amount: not to themselves, and not more than the team
@@ -132,6 +143,7 @@ type Budget struct {
 	Scope          Scope
 	ScopeID        string
 	Amount         money.USD
+	Lent           money.USD // for a time, on top of the amount: the limit is both together
 	WarningPercent int
 	Enforcement    Enforcement
 	Version        int64
@@ -149,8 +161,8 @@ type Budget struct {
 func (b Budget) Available() money.USD { return max(0, b.Limit-b.Settled-b.Held) }
 
 const budgetColumns = `
-	b.id, b.scope, b.scope_id, b.amount_micros AS amount, b.warning_percent, b.enforcement, b.version,
-	$1::timestamptz AS period_start, $2::timestamptz AS period_end, coalesce(p.limit_micros, b.amount_micros) AS limit,
+	b.id, b.scope, b.scope_id, b.amount_micros AS amount, b.lent_micros AS lent, b.warning_percent, b.enforcement, b.version,
+	$1::timestamptz AS period_start, $2::timestamptz AS period_end, coalesce(p.limit_micros, b.amount_micros + b.lent_micros) AS limit,
 	coalesce(p.settled_micros, 0) AS settled, coalesce(p.held_micros, 0) AS held, coalesce(p.overrun_micros, 0) AS overrun,
 	p.warned_at, p.exhausted_at
 FROM user_budgets b LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period_start = $1`
@@ -208,4 +220,13 @@ func (b *Book) RollOver(ctx context.Context, tx *audit.Tx) (int, error) {
 		"period_start": month.Format(time.RFC3339), "opened": len(ids),
 	}})
 	return len(ids), nil
+}
+
+// Touched are the budgets that a payer's costs fall under, in scope order.
+func Touched(ctx context.Context, q postgres.Querier, p Payer, now time.Time) ([]Budget, error) {
+	return postgres.Many[Budget](ctx, q, `SELECT`+budgetColumns+`
+		WHERE b.scope = 'ORGANISATION' AND b.scope_id = '`+OrganisationID+`' OR b.scope = 'TEAM' AND b.scope_id = $3
+		   OR b.scope = 'PROJECT' AND b.scope_id = nullif($4, '') OR b.scope = 'USER' AND b.scope_id = $5
+		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope)`,
+		clock.StartOfMonth(now), clock.StartOfNextMonth(now), p.Team, p.Project, p.User)
 }

@@ -18,37 +18,31 @@ func (e *env) budgetsCommand() *cobra.Command {
 or may start both count; nothing starts that does not fit into every budget it falls under.`,
 		Example: "  forge budgets\n  forge budgets -o json | jq '.[] | select(.consumed_percent >= 80)'\n  forge budgets set TEAM backend 400",
 	}
-	limitFlag(c, &limit)
-	e.remote(c, func(s *session, _ []string) error {
-		found, err := fetch[client.Budget](limit, func(cursor *string, size *int64) ([]byte, error) {
-			r, err := s.api.ListBudgetsWithResponse(s.ctx, &client.ListBudgetsParams{Cursor: cursor, Limit: size})
-			if err != nil {
-				return nil, err
-			}
-			return r.Body, nil
-		})
+	e.listsBudgets(c, &limit)
+	c.AddCommand(e.budgetsListCommand(), e.budgetsShowCommand(), e.budgetsSetCommand(), e.budgetsHistoryCommand(), e.budgetsAuditCommand(),
+		e.budgetsCheckCommand(), e.budgetsRequestCommand(), e.budgetsRequestsCommand(), e.budgetsApproveCommand(), e.budgetsDeclineCommand(), e.budgetsWithdrawCommand())
+	return c
+}
+
+func (e *env) budgetsListCommand() *cobra.Command {
+	var limit int
+	return e.listsBudgets(&cobra.Command{Use: "list", Short: "Budgets and how much of them is gone", Example: "  forge budgets list"}, &limit)
+}
+
+// listsBudgets makes a command list budgets, as `forge budgets` itself does.
+func (e *env) listsBudgets(c *cobra.Command, limit *int) *cobra.Command {
+	limitFlag(c, limit)
+	return e.remote(c, func(s *session, _ []string) error {
+		found, err := s.budgetsList(*limit)
 		if err != nil {
 			return err
 		}
 		t := &table{head: []string{"SCOPE", "ID", "NAME", "LIMIT USD", "SPENT USD", "RESERVED USD", "AVAILABLE USD", "USED PERCENT", "ENFORCEMENT"}, none: "No budgets."}
 		for _, b := range found.items {
-			used := percent(b.ConsumedPercent)
-			if s.outTTY {
-				used.show = bar(b.ConsumedPercent)
-				used.style = &styleGood
-				switch {
-				case b.ConsumedPercent >= 100:
-					used.style = &styleBad
-				case b.ConsumedPercent >= b.WarningPercent:
-					used.style = &styleBusy
-				}
-			}
-			t.row(words(string(b.Scope)), words(b.ScopeId), wordsOf(b.Name), dollars(b.Amount), dollars(b.Settled), dollars(b.Held), dollars(b.Available), used, words(b.Enforcement))
+			t.row(words(string(b.Scope)), words(b.ScopeId), wordsOf(b.Name), dollars(b.Limit), dollars(b.Settled), dollars(b.Held), dollars(b.Available), s.usedCell(b), words(b.Enforcement))
 		}
 		return emitList(s, found, t)
 	})
-	c.AddCommand(e.budgetsSetCommand())
-	return c
 }
 
 // bar draws a percentage, which may be more than a hundred.
@@ -82,14 +76,12 @@ whatever they were before.`,
 	c.Flags().StringVar(&enforcement, "enforcement", "", "block, block_and_stop or warn (block)")
 	c.Flags().BoolVar(&accept, "accept-overrun", false, "allow a limit below what is spent or reserved already")
 	return e.remote(c, func(s *session, args []string) error {
-		scope := client.SetBudgetParamsScope(strings.ToUpper(args[0]))
-		switch scope {
-		case "ORGANISATION", "TEAM", "PROJECT", "USER":
-		default:
-			return UsageError{Err: fmt.Errorf("a scope is ORGANISATION, TEAM, PROJECT or USER, not %q", args[0])}
+		scope, err := budgetScope(args[0])
+		if err != nil {
+			return err
 		}
-		if !amount.MatchString(args[2]) {
-			return UsageError{Err: fmt.Errorf("an amount is US dollars like 400 or 400.00, not %q", args[2])}
+		if err := checkAmount(args[2]); err != nil {
+			return err
 		}
 		set := client.BudgetSet{Amount: args[2]}
 		if c.Flags().Changed("warning-percent") {
@@ -102,7 +94,7 @@ whatever they were before.`,
 		if accept {
 			set.AcceptOverrun = &accept
 		}
-		r, err := s.api.SetBudgetWithResponse(s.ctx, scope, args[1], &client.SetBudgetParams{}, set)
+		r, err := s.api.SetBudgetWithResponse(s.ctx, client.SetBudgetParamsScope(scope), args[1], &client.SetBudgetParams{}, set)
 		if err != nil {
 			return err
 		}
@@ -110,17 +102,6 @@ whatever they were before.`,
 		if err != nil {
 			return err
 		}
-		t := pairs()
-		t.pair("Scope", words(string(b.Scope)))
-		t.pair("ID", words(b.ScopeId))
-		t.pair("Name", wordsOf(b.Name))
-		t.pair("Limit USD", dollars(b.Amount))
-		t.pair("Spent USD", dollars(b.Settled))
-		t.pair("Reserved USD", dollars(b.Held))
-		t.pair("Available USD", dollars(b.Available))
-		t.pair("Used", percent(b.ConsumedPercent))
-		t.pair("Warning at", percent(b.WarningPercent))
-		t.pair("Enforcement", words(b.Enforcement))
-		return s.emit(r.Body, t)
+		return s.emit(r.Body, s.budgetTable(b))
 	})
 }

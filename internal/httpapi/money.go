@@ -13,7 +13,6 @@ import (
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/budget"
 	"github.com/robco-forge/forge/internal/id"
-	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/policy"
 )
@@ -25,7 +24,7 @@ func (s *Server) moneyRoutes() {
 
 func budgetView(b budget.Budget, names map[string]string) api.Budget {
 	v := api.Budget{
-		ID: string(b.ID), Scope: string(b.Scope), ScopeID: b.ScopeID, Name: names[b.ScopeID], Amount: usd(b.Amount), WarningPercent: b.WarningPercent,
+		ID: string(b.ID), Scope: string(b.Scope), ScopeID: b.ScopeID, Name: names[b.ScopeID], Amount: usd(b.Amount), Lent: usd(b.Lent), Limit: usd(b.Limit), WarningPercent: b.WarningPercent,
 		Enforcement: string(b.Enforcement), PeriodStart: b.PeriodStart, PeriodEnd: b.PeriodEnd, Settled: usd(b.Settled), Held: usd(b.Held),
 		Available: usd(b.Available()), Overrun: usd(b.Overrun), WarnedAt: b.WarnedAt, ExhaustedAt: b.ExhaustedAt, Version: b.Version,
 	}
@@ -81,9 +80,9 @@ func (s *Server) setBudget(ctx context.Context, in *struct {
 	var out *Answer[api.Budget]
 	what := audit.Intent{Action: string(policy.BudgetSet), ResourceType: "budget", ResourceID: string(in.Scope) + ":" + in.ScopeID}
 	err = s.audit.Change(ctx, what, func(tx *audit.Tx) error {
-		amount, err := money.Parse(in.Body.Amount)
+		amount, err := budget.ParseAmount(in.Body.Amount, in.Body.Currency)
 		if err != nil {
-			return budget.ErrAmount.Sayf("%v", err)
+			return err
 		}
 		set := budget.Setting{
 			Scope: in.Scope, Amount: amount, WarningPercent: in.Body.WarningPercent, Enforcement: budget.Enforcement(in.Body.Enforcement),

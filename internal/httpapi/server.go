@@ -127,6 +127,7 @@ func (s *Server) routes() {
 	s.blueprintRoutes()
 	s.blueprintImageRoutes()
 	s.moneyRoutes()
+	s.budgetRoutes()
 	s.costRoutes()
 	s.reportRoutes()
 	s.priceRoutes()

@@ -45,12 +45,7 @@ func (s *Server) createWorkspace(ctx context.Context, in *struct {
 	Body   api.WorkspaceCreate
 },
 ) (*Answer[api.WorkspaceAdmitted], error) {
-	b := in.Body
-	r := workspace.Request{
-		Blueprint: b.Blueprint, BundleType: b.BundleType, OperatingSystem: b.OperatingSystem, ServiceType: b.ServiceType, RunningMode: b.RunningMode,
-		Region: b.Region, Project: b.Project, Name: b.Name, Tags: b.Tags, AutoStopTimeoutMinutes: b.AutoStopTimeoutMinutes, MaxLifetimeDays: b.MaxLifetimeDays,
-		KeepAlive: b.KeepAlive, Schedule: scheduleOf(b.Schedule), Parameters: b.Parameters,
-	}
+	b, r := in.Body, requestOf(in.Body)
 	admit := func(tx *audit.Tx) (api.WorkspaceAdmitted, string, error) {
 		a, err := s.fleet.Request(ctx, tx, r)
 		if err != nil {
@@ -73,6 +68,14 @@ func (s *Server) createWorkspace(ctx context.Context, in *struct {
 		return err
 	})
 	return out, err
+}
+
+func requestOf(b api.WorkspaceCreate) workspace.Request {
+	return workspace.Request{
+		Blueprint: b.Blueprint, BundleType: b.BundleType, OperatingSystem: b.OperatingSystem, ServiceType: b.ServiceType, RunningMode: b.RunningMode,
+		Region: b.Region, Project: b.Project, Name: b.Name, Tags: b.Tags, AutoStopTimeoutMinutes: b.AutoStopTimeoutMinutes, MaxLifetimeDays: b.MaxLifetimeDays,
+		KeepAlive: b.KeepAlive, Schedule: scheduleOf(b.Schedule), Parameters: b.Parameters,
+	}
 }
 
 func estimateView(e price.Estimate) api.Estimate {

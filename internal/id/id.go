@@ -32,6 +32,8 @@ type (
 	CostRecord string
 	// Budget is "bud_…".
 	Budget string
+	// BudgetRequest is "brq_…".
+	BudgetRequest string
 )
 
 // Kind is implemented by every typed id.
@@ -51,6 +53,7 @@ func (WorkSpace) prefix() string        { return "ws_" }
 func (Usage) prefix() string            { return "use_" }
 func (CostRecord) prefix() string       { return "cost_" }
 func (Budget) prefix() string           { return "bud_" }
+func (BudgetRequest) prefix() string    { return "brq_" }
 
 // New makes an id of the kind K: its prefix and a UUIDv7 in Crockford's base 32, lower case.
 func New[K Kind]() K {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 
+	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/postgres"
@@ -38,17 +39,22 @@ func Enqueue(ctx context.Context, tx *audit.Tx, m Message) error {
 
 // EnqueueAdmins writes the message for every admin there is, each told once.
 func EnqueueAdmins(ctx context.Context, tx *audit.Tx, m Message) error {
-	admins, err := postgres.Many[struct{ ID id.User }](ctx, tx, `SELECT id FROM users WHERE role = 'admin' AND deactivated_at IS NULL ORDER BY id`)
+	return EnqueueRole(ctx, tx, actor.Admin, m)
+}
+
+// EnqueueRole writes the message for everybody who has the role, each told once.
+func EnqueueRole(ctx context.Context, tx *audit.Tx, role actor.Role, m Message) error {
+	all, err := postgres.Many[struct{ ID id.User }](ctx, tx, `SELECT id FROM users WHERE role = $1 AND deactivated_at IS NULL ORDER BY id`, role)
 	if err != nil {
 		return err
 	}
-	for _, a := range admins {
-		if a.ID == m.User {
+	for _, u := range all {
+		if u.ID == m.User {
 			continue // the message is theirs already
 		}
-		toAdmin := m
-		toAdmin.Key, toAdmin.Event, toAdmin.User, toAdmin.Team = m.Key+":"+string(a.ID), cmp.Or(m.Event, m.Key), a.ID, ""
-		if err := Enqueue(ctx, tx, toAdmin); err != nil {
+		one := m
+		one.Key, one.Event, one.User, one.Team = m.Key+":"+string(u.ID), cmp.Or(m.Event, m.Key), u.ID, ""
+		if err := Enqueue(ctx, tx, one); err != nil {
 			return err
 		}
 	}

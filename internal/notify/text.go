@@ -62,16 +62,16 @@ What to do: save your work and stop it (` + "`forge stop {{.workspace_id}}`" + `
 ` + "`forge budgets`" + ` shows which budget it is.`,
 	},
 	"budget.requested": {
-		`{{name .asked_by}} asks for {{budget . | lower}}: {{usd .amount}}`,
-		`{{name .asked_by}} asks that {{budget . | lower}} becomes {{usd .amount}}{{with .until}}, until {{date .}}{{end}}. It is {{usd .limit}} now.
+		`{{name .asked_by}} asks for {{usd .amount}} more for {{budget . | lower}}`,
+		`{{name .asked_by}} asks for {{usd .amount}} more for {{budget . | lower}}{{with .until}}, until {{date .}}{{end}}. It is {{usd .limit}} now.
 
 Reason: {{.reason}}
 
 What to do: ` + "`forge budgets approve {{.request_id}}`" + `, with --amount for another one, or ` + "`forge budgets decline {{.request_id}}`" + `.`,
 	},
 	"budget.request_approved": {
-		`{{budget .}} is {{usd .amount}} now`,
-		`{{name .decided_by}} has approved your request: {{budget . | lower}} is {{usd .amount}}{{with .until}} until {{date .}}; then it is what it was before{{end}}.{{with .asked}}
+		`{{budget .}} is {{usd .limit}} now`,
+		`{{name .decided_by}} has approved your request: {{usd .amount}} more for {{budget . | lower}}{{with .until}} until {{date .}}, when it goes back by itself{{end}}. It is {{usd .limit}} now.{{with .asked}}
 You had asked for {{usd .}}.{{end}}{{with .note}}
 
 They say: {{.}}{{end}}
@@ -80,7 +80,7 @@ What to do: nothing. ` + "`forge budgets`" + ` shows it.`,
 	},
 	"budget.request_declined": {
 		`Your request for {{usd .amount}} was declined`,
-		`{{name .decided_by}} has declined your request that {{budget . | lower}} becomes {{usd .amount}}.{{with .note}}
+		`{{name .decided_by}} has declined your request for {{usd .amount}} more for {{budget . | lower}}.{{with .note}}
 
 They say: {{.}}{{end}}
 

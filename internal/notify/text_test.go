@@ -18,7 +18,7 @@ var payloads = map[string]string{
 	"budget.exhausted":             `{"scope": "ORGANISATION", "scope_id": "organisation", "percent": 100, "limit": "400.000000", "settled": "380.000000", "held": "20.000000"}`,
 	"budget.renewal_refused":       `{"workspace_id": "ws_1"}`,
 	"budget.requested":             `{"request_id": "brq_1", "scope": "USER", "scope_id": "usr_1", "asked_by": "usr_1", "amount": "500.000000", "limit": "400.000000", "reason": "a release", "until": "2026-12-01T00:00:00Z"}`,
-	"budget.request_approved":      `{"request_id": "brq_1", "scope": "USER", "scope_id": "usr_1", "decided_by": "usr_2", "amount": "450.000000", "asked": "500.000000", "note": "not more", "until": "2026-12-01T00:00:00Z"}`,
+	"budget.request_approved":      `{"request_id": "brq_1", "scope": "USER", "scope_id": "usr_1", "decided_by": "usr_2", "amount": "450.000000", "limit": "850.000000", "asked": "500.000000", "note": "not more", "until": "2026-12-01T00:00:00Z"}`,
 	"budget.request_declined":      `{"request_id": "brq_1", "scope": "USER", "scope_id": "usr_1", "decided_by": "usr_2", "amount": "500.000000"}`,
 	"budget.loan_ended":            `{"scope": "USER", "scope_id": "usr_1", "limit": "400.000000", "settled": "380.000000", "held": "40.000000", "overrun": "20.000000"}`,
 	"workspace.notice":             `{"workspace_id": "ws_1", "name": "spike", "policy": "lifetime", "will": "terminate", "at": "2026-12-01T00:00:00Z", "notice": 1, "why": "it is 89 of 90 days old", "how_to_delay": "ask your lead"}`,

@@ -51,6 +51,10 @@ const (
 	PriceImport      Action = "price.import"
 	BudgetRead       Action = "budget.read"
 	BudgetSet        Action = "budget.set"
+	// BudgetRequest is to ask for more; granting it is BudgetSet.
+	BudgetRequest Action = "budget.request"
+	// BudgetAudit is to have the balances compared with their entries.
+	BudgetAudit      Action = "budget.audit"
 	AuditRead        Action = "audit.read"
 	DriftRead        Action = "drift.read"
 	DriftSweep       Action = "drift.sweep"
@@ -96,6 +100,8 @@ var table = map[Action]map[actor.Role]Reach{
 	PriceRead:           {actor.Engineer: Any, actor.Contractor: Any, actor.TeamLead: Any, actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
 	PriceImport:         {actor.Finance: Any, actor.Admin: Any},
 	BudgetRead:          {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
+	BudgetRequest:       {actor.Engineer: Own, actor.Contractor: Own, actor.TeamLead: Team, actor.Admin: Own},
+	BudgetAudit:         {actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},
 	DriftRead:           {actor.Auditor: Any, actor.Admin: Any},

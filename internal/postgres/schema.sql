@@ -750,6 +750,7 @@ CREATE TABLE user_budgets (
   scope text NOT NULL,
   scope_id text NOT NULL,
   amount_micros bigint NOT NULL,
+  lent_micros bigint NOT NULL DEFAULT 0, -- the sum of its loans: the limit is both together
   period text NOT NULL,
   warning_percent integer NOT NULL,
   enforcement text NOT NULL,
@@ -758,6 +759,7 @@ CREATE TABLE user_budgets (
   version bigint NOT NULL DEFAULT 1,
   CONSTRAINT user_budgets_scope_ck CHECK (scope IN ('ORGANISATION', 'TEAM', 'PROJECT', 'USER')),
   CONSTRAINT user_budgets_amount_ck CHECK (amount_micros BETWEEN 0 AND 999999999999999999),
+  CONSTRAINT user_budgets_lent_ck CHECK (lent_micros >= 0 AND amount_micros + lent_micros <= 999999999999999999),
   CONSTRAINT user_budgets_period_ck CHECK (period IN ('MONTHLY')),
   CONSTRAINT user_budgets_warning_ck CHECK (warning_percent BETWEEN 1 AND 99),
   CONSTRAINT user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))
@@ -822,6 +824,59 @@ CREATE TABLE budget_entries (
   CONSTRAINT budget_entries_kind_ck CHECK (kind IN ('open', 'limit', 'hold', 'renew', 'resize', 'release', 'charge', 'carry'))
 );
 CREATE UNIQUE INDEX budget_entries_version_uq ON budget_entries (budget_id, period_start, balance_version);
+CREATE INDEX budget_entries_budget_idx ON budget_entries (budget_id, id);
+
+-- Who asked for more, and what became of it. A request with an end is a loan: LENT until then, RETURNED afterwards.
+CREATE TABLE budget_requests (
+  id text PRIMARY KEY,
+  budget_id text NOT NULL,
+  asked_by text NOT NULL,
+  team_id text,
+  asked_micros bigint NOT NULL,
+  asked_until timestamptz,
+  reason text NOT NULL,
+  state text NOT NULL DEFAULT 'PENDING',
+  granted_micros bigint,
+  until timestamptz,
+  decided_by text,
+  decided_at timestamptz,
+  note text NOT NULL DEFAULT '',
+  returned_at timestamptz,
+  created_at timestamptz NOT NULL,
+  CONSTRAINT budget_requests_budget_fk FOREIGN KEY (budget_id) REFERENCES user_budgets (id),
+  CONSTRAINT budget_requests_asked_by_fk FOREIGN KEY (asked_by) REFERENCES users (id),
+  CONSTRAINT budget_requests_state_ck CHECK (state IN ('PENDING', 'APPROVED', 'LENT', 'RETURNED', 'DECLINED', 'WITHDRAWN', 'EXPIRED')),
+  CONSTRAINT budget_requests_amount_ck CHECK (asked_micros > 0 AND granted_micros > 0),
+  CONSTRAINT budget_requests_granted_ck CHECK ((state IN ('APPROVED', 'LENT', 'RETURNED')) = (granted_micros IS NOT NULL)),
+  CONSTRAINT budget_requests_loan_ck CHECK (state NOT IN ('LENT', 'RETURNED') OR until IS NOT NULL),
+  CONSTRAINT budget_requests_returned_ck CHECK ((state = 'RETURNED') = (returned_at IS NOT NULL)),
+  CONSTRAINT budget_requests_decided_ck CHECK ((state IN ('PENDING', 'WITHDRAWN', 'EXPIRED')) = (decided_by IS NULL) AND (decided_by IS NULL) = (decided_at IS NULL)),
+  CONSTRAINT budget_requests_not_own_ck CHECK (decided_by <> asked_by)
+);
+CREATE UNIQUE INDEX budget_requests_pending_uq ON budget_requests (budget_id, asked_by) WHERE state = 'PENDING';
+CREATE INDEX budget_requests_budget_idx ON budget_requests (budget_id, id);
+CREATE INDEX budget_requests_asked_by_idx ON budget_requests (asked_by, id);
+CREATE INDEX budget_requests_team_idx ON budget_requests (team_id, id);
+CREATE INDEX budget_requests_state_idx ON budget_requests (state, id);
+CREATE INDEX budget_requests_loan_idx ON budget_requests (until) WHERE state = 'LENT';
+CREATE INDEX budget_requests_expiry_idx ON budget_requests (asked_until) WHERE state = 'PENDING' AND asked_until IS NOT NULL;
+
+-- What a budget was from when on, and who made it so.
+CREATE TABLE budget_versions (
+  budget_id text NOT NULL,
+  version bigint NOT NULL,
+  at timestamptz NOT NULL,
+  set_by text NOT NULL,
+  cause text NOT NULL,
+  request_id text,
+  amount_micros bigint NOT NULL,
+  lent_micros bigint NOT NULL,
+  warning_percent integer NOT NULL,
+  enforcement text NOT NULL,
+  PRIMARY KEY (budget_id, version),
+  CONSTRAINT budget_versions_budget_fk FOREIGN KEY (budget_id) REFERENCES user_budgets (id),
+  CONSTRAINT budget_versions_cause_ck CHECK (cause IN ('set', 'request', 'loan', 'loan_ended', 'template'))
+);
 
 -- Messages to people ------------------------------------------------------------------------------------------------
 
@@ -1230,6 +1285,7 @@ CREATE CONSTRAINT TRIGGER users_recorded AFTER INSERT OR UPDATE OR DELETE ON use
 CREATE CONSTRAINT TRIGGER projects_recorded AFTER INSERT OR UPDATE OR DELETE ON projects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprints_recorded AFTER INSERT OR UPDATE OR DELETE ON blueprints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER user_budgets_recorded AFTER INSERT OR UPDATE OR DELETE ON user_budgets DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
+CREATE CONSTRAINT TRIGGER budget_requests_recorded AFTER INSERT OR UPDATE OR DELETE ON budget_requests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprint_versions_recorded AFTER INSERT ON blueprint_versions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprint_statuses_recorded AFTER INSERT ON blueprint_statuses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprint_promotions_recorded AFTER INSERT ON blueprint_promotions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
@@ -1247,10 +1303,10 @@ CREATE CONSTRAINT TRIGGER workspaces_recorded_again AFTER UPDATE ON workspaces D
 CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
-GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, notifications, notification_deliveries, drift_sweeps, drift_findings,
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, budget_requests, notifications, notification_deliveries, drift_sweeps, drift_findings,
   organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
-GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, cost_months, cost_month_names, cost_late_records, budget_entries, audit_logs,
+GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, cost_months, cost_month_names, cost_late_records, budget_entries, budget_versions, audit_logs,
   audit_personal_data, audit_subject_keys, audit_tree, audit_bundles, audit_tiles, audit_checkpoints, audit_cosignatures, audit_quarantine TO :"app";
 GRANT UPDATE ON audit_tree TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),

@@ -110,6 +110,7 @@ func (w *Workers) Run(ctx context.Context) {
 		wg.Go(func() { w.loop(ctx, "notify", idlePoll, nil, w.Notify.Round) })
 	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
+	wg.Go(func() { w.loop(ctx, "loans", settleEvery, nil, w.loans) })
 	wg.Go(func() { w.loopFull(ctx, "audit_tree", treePoll, nil, audit.SequenceBatch, w.Tree.Round) })
 	wg.Go(func() { w.loop(ctx, "audit_witnesses", witnessEvery, nil, w.witnesses) })
 	wg.Go(func() { w.loop(ctx, "audit_orphans", orphansEvery, nil, w.orphans) })
@@ -167,6 +168,16 @@ func (w *Workers) settle(ctx context.Context) (int, error) {
 	var n int
 	err := w.Log.Change(ctx, audit.Intent{Action: "cost.settle", ResourceType: "cost"}, func(tx *audit.Tx) (err error) {
 		n, err = w.Meter.Settle(ctx, tx, settleBatch)
+		return nothingIfNone(n, err)
+	})
+	return n, ignoreNothing(err)
+}
+
+// loans ends a loan of a budget whose time has come.
+func (w *Workers) loans(ctx context.Context) (int, error) {
+	var n int
+	err := w.Log.Change(ctx, audit.Intent{Action: "budget.loan_ended", ResourceType: "budget_request"}, func(tx *audit.Tx) (err error) {
+		n, err = w.Budgets.ReturnLoan(ctx, tx)
 		return nothingIfNone(n, err)
 	})
 	return n, ignoreNothing(err)

@@ -107,8 +107,8 @@ func (f *Fleet) Request(ctx context.Context, tx *audit.Tx, r Request) (Admitted,
 		return Admitted{}, err
 	}
 	effects, err := f.Budgets.Hold(ctx, tx, w.ID, w.payer(), estimate.FirstFee, estimate.Lease)
-	if err != nil {
-		return Admitted{}, err
+	if err != nil { // what was refused is what a check asks about
+		return Admitted{WorkSpace: w, Estimate: estimate}, err
 	}
 	seen := make([]any, len(effects))
 	for i, e := range effects {
