@@ -345,14 +345,17 @@ type TokenList struct {
 
 // BudgetSet makes or changes a budget.
 type BudgetSet struct {
-	Amount         string `json:"amount" minLength:"1" maxLength:"24" example:"400.00" doc:"USD a month; zero admits nothing"`
-	Currency       string `json:"currency,omitempty" maxLength:"8" example:"USD" doc:"Only USD"`
-	WarningPercent int    `json:"warning_percent,omitempty" minimum:"1" maximum:"99" doc:"80 when left out"`
-	Enforcement    string `json:"enforcement,omitempty" enum:"block,block_and_stop,warn"`
-	AcceptOverrun  bool   `json:"accept_overrun,omitempty" doc:"Allow a limit below what is spent or reserved already"`
+	Amount          string `json:"amount" minLength:"1" maxLength:"24" example:"400.00" doc:"USD a period; zero admits nothing"`
+	Currency        string `json:"currency,omitempty" maxLength:"8" example:"USD" doc:"Only USD"`
+	Period          string `json:"period,omitempty" enum:"MONTHLY,QUARTERLY,YEARLY,CUSTOM" doc:"As it is when left out, or MONTHLY. Another one ends the budget and makes a new one. Months begin in UTC"`
+	FirstMonth      string `json:"first_month,omitempty" maxLength:"7" example:"2027-01" doc:"Of a CUSTOM period"`
+	LastMonth       string `json:"last_month,omitempty" maxLength:"7" example:"2027-03" doc:"Of a CUSTOM period; it is part of it"`
+	WarningPercents []int  `json:"warning_percents,omitempty" maxItems:"10" doc:"From 1 to 99; 80 when left out" nullable:"false"`
+	Enforcement     string `json:"enforcement,omitempty" enum:"block,block_and_stop,warn"`
+	AcceptOverrun   bool   `json:"accept_overrun,omitempty" doc:"Allow a limit below what is spent or reserved already"`
 }
 
-// Budget is a budget with its balance this month.
+// Budget is a budget with its balance in the present period, or in the nearest that it has.
 type Budget struct {
 	ID              string     `json:"id"`
 	Scope           string     `json:"scope" enum:"ORGANISATION,TEAM,PROJECT,USER"`
@@ -361,8 +364,12 @@ type Budget struct {
 	Amount          Money      `json:"amount" doc:"What it was set to"`
 	Lent            Money      `json:"lent" doc:"For a time, on top of the amount"`
 	Limit           Money      `json:"limit" doc:"Of this period: both together"`
-	WarningPercent  int        `json:"warning_percent"`
+	WarningPercents []int      `json:"warning_percents" nullable:"false"`
 	Enforcement     string     `json:"enforcement"`
+	TemplateID      string     `json:"template_id,omitempty" doc:"The template whose amount it follows"`
+	Period          string     `json:"period" enum:"MONTHLY,QUARTERLY,YEARLY,CUSTOM"`
+	FirstMonth      string     `json:"first_month" example:"2026-11" doc:"The first in which it counts"`
+	LastMonth       string     `json:"last_month,omitempty" example:"2027-03" doc:"The last in which it counts; before first_month: it never does"`
 	PeriodStart     time.Time  `json:"period_start"`
 	PeriodEnd       time.Time  `json:"period_end"`
 	Settled         Money      `json:"settled" doc:"Spent"`
@@ -371,6 +378,7 @@ type Budget struct {
 	Overrun         Money      `json:"overrun" doc:"Beyond the limit, by outside causes"`
 	ConsumedPercent int64      `json:"consumed_percent" doc:"Spent and reserved, of the limit"`
 	WarnedAt        *time.Time `json:"warned_at,omitempty"`
+	WarnedPercent   int        `json:"warned_percent,omitempty" doc:"The highest threshold that was told in this period"`
 	ExhaustedAt     *time.Time `json:"exhausted_at,omitempty"`
 	Version         int64      `json:"version"`
 }

@@ -77,16 +77,19 @@ type BudgetEntryList struct {
 
 // BudgetVersion is what a budget was from a time on.
 type BudgetVersion struct {
-	Version        int64     `json:"version"`
-	At             time.Time `json:"at"`
-	SetBy          string    `json:"set_by"`
-	SetByName      string    `json:"set_by_name,omitempty"`
-	Cause          string    `json:"cause" enum:"set,request,loan,loan_ended,template"`
-	RequestID      string    `json:"request_id,omitempty"`
-	Amount         Money     `json:"amount"`
-	Lent           Money     `json:"lent" doc:"For a time, on top of the amount"`
-	WarningPercent int       `json:"warning_percent"`
-	Enforcement    string    `json:"enforcement"`
+	Version         int64     `json:"version"`
+	At              time.Time `json:"at"`
+	SetBy           string    `json:"set_by"`
+	SetByName       string    `json:"set_by_name,omitempty"`
+	Cause           string    `json:"cause" enum:"set,request,loan,loan_ended,template,ended"`
+	RequestID       string    `json:"request_id,omitempty"`
+	Amount          Money     `json:"amount"`
+	Lent            Money     `json:"lent" doc:"For a time, on top of the amount"`
+	Period          string    `json:"period"`
+	FirstMonth      string    `json:"first_month"`
+	LastMonth       string    `json:"last_month,omitempty"`
+	WarningPercents []int     `json:"warning_percents" nullable:"false"`
+	Enforcement     string    `json:"enforcement"`
 }
 
 // BudgetVersionList is a page of a budget's history, the newest first.
@@ -170,4 +173,41 @@ type BudgetVerdict struct {
 	Hours    *int64           `json:"hours,omitempty" doc:"How many running hours the budgets have room for"`
 	Refusal  *BudgetRefusal   `json:"refusal,omitempty"`
 	Changes  []BudgetChange   `json:"changes" nullable:"false" doc:"What would turn the verdict, the smallest first"`
+}
+
+// BudgetTemplateSet makes or changes the budget of everybody who has none of their own.
+type BudgetTemplateSet struct {
+	Role            string `json:"role,omitempty" enum:"engineer,contractor,team_lead,finance,auditor,admin" doc:"Of which role; any when left out"`
+	Team            string `json:"team,omitempty" maxLength:"64" doc:"Of which team, by id or name; any when left out"`
+	Amount          string `json:"amount" minLength:"1" maxLength:"24" example:"400.00" doc:"USD a period for each of them; zero admits nothing"`
+	Period          string `json:"period,omitempty" enum:"MONTHLY,QUARTERLY,YEARLY" doc:"MONTHLY when left out"`
+	WarningPercents []int  `json:"warning_percents,omitempty" maxItems:"10" doc:"From 1 to 99; 80 when left out" nullable:"false"`
+	Enforcement     string `json:"enforcement,omitempty" enum:"block,block_and_stop,warn"`
+	AcceptOverrun   bool   `json:"accept_overrun,omitempty" doc:"Allow an amount below what is spent or reserved already under a budget that follows it"`
+}
+
+// BudgetTemplate is the budget of everybody who has none of their own. Of several, the one that says most counts: team and
+// role, team, role, all.
+type BudgetTemplate struct {
+	ID              string    `json:"id" example:"btp_01jd8x5qf8e2x9v7m3k4n5p6q7"`
+	Role            string    `json:"role,omitempty"`
+	TeamID          string    `json:"team_id,omitempty"`
+	TeamName        string    `json:"team_name,omitempty"`
+	Amount          Money     `json:"amount"`
+	Period          string    `json:"period"`
+	WarningPercents []int     `json:"warning_percents" nullable:"false"`
+	Enforcement     string    `json:"enforcement"`
+	Budgets         int64     `json:"budgets" doc:"How many follow it: those that nobody has set since"`
+	UpdatedAt       time.Time `json:"updated_at"`
+	Version         int64     `json:"version"`
+}
+
+// BudgetTemplateList is all templates, those first that say most.
+type BudgetTemplateList struct {
+	Items []BudgetTemplate `json:"items" nullable:"false"`
+}
+
+// BudgetTemplateEnded says which template counts no more.
+type BudgetTemplateEnded struct {
+	ID string `json:"id"`
 }

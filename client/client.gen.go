@@ -219,6 +219,30 @@ func (e BlueprintVersionStatus) Valid() bool {
 	}
 }
 
+// Defines values for BudgetPeriod.
+const (
+	BudgetPeriodCUSTOM    BudgetPeriod = "CUSTOM"
+	BudgetPeriodMONTHLY   BudgetPeriod = "MONTHLY"
+	BudgetPeriodQUARTERLY BudgetPeriod = "QUARTERLY"
+	BudgetPeriodYEARLY    BudgetPeriod = "YEARLY"
+)
+
+// Valid indicates whether the value is a known member of the BudgetPeriod enum.
+func (e BudgetPeriod) Valid() bool {
+	switch e {
+	case BudgetPeriodCUSTOM:
+		return true
+	case BudgetPeriodMONTHLY:
+		return true
+	case BudgetPeriodQUARTERLY:
+		return true
+	case BudgetPeriodYEARLY:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BudgetScope.
 const (
 	BudgetScopeORGANISATION BudgetScope = "ORGANISATION"
@@ -494,19 +518,115 @@ func (e BudgetRequestCreateScope) Valid() bool {
 
 // Defines values for BudgetSetEnforcement.
 const (
-	Block        BudgetSetEnforcement = "block"
-	BlockAndStop BudgetSetEnforcement = "block_and_stop"
-	Warn         BudgetSetEnforcement = "warn"
+	BudgetSetEnforcementBlock        BudgetSetEnforcement = "block"
+	BudgetSetEnforcementBlockAndStop BudgetSetEnforcement = "block_and_stop"
+	BudgetSetEnforcementWarn         BudgetSetEnforcement = "warn"
 )
 
 // Valid indicates whether the value is a known member of the BudgetSetEnforcement enum.
 func (e BudgetSetEnforcement) Valid() bool {
 	switch e {
-	case Block:
+	case BudgetSetEnforcementBlock:
 		return true
-	case BlockAndStop:
+	case BudgetSetEnforcementBlockAndStop:
 		return true
-	case Warn:
+	case BudgetSetEnforcementWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetSetPeriod.
+const (
+	BudgetSetPeriodCUSTOM    BudgetSetPeriod = "CUSTOM"
+	BudgetSetPeriodMONTHLY   BudgetSetPeriod = "MONTHLY"
+	BudgetSetPeriodQUARTERLY BudgetSetPeriod = "QUARTERLY"
+	BudgetSetPeriodYEARLY    BudgetSetPeriod = "YEARLY"
+)
+
+// Valid indicates whether the value is a known member of the BudgetSetPeriod enum.
+func (e BudgetSetPeriod) Valid() bool {
+	switch e {
+	case BudgetSetPeriodCUSTOM:
+		return true
+	case BudgetSetPeriodMONTHLY:
+		return true
+	case BudgetSetPeriodQUARTERLY:
+		return true
+	case BudgetSetPeriodYEARLY:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetTemplateSetEnforcement.
+const (
+	BudgetTemplateSetEnforcementBlock        BudgetTemplateSetEnforcement = "block"
+	BudgetTemplateSetEnforcementBlockAndStop BudgetTemplateSetEnforcement = "block_and_stop"
+	BudgetTemplateSetEnforcementWarn         BudgetTemplateSetEnforcement = "warn"
+)
+
+// Valid indicates whether the value is a known member of the BudgetTemplateSetEnforcement enum.
+func (e BudgetTemplateSetEnforcement) Valid() bool {
+	switch e {
+	case BudgetTemplateSetEnforcementBlock:
+		return true
+	case BudgetTemplateSetEnforcementBlockAndStop:
+		return true
+	case BudgetTemplateSetEnforcementWarn:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetTemplateSetPeriod.
+const (
+	BudgetTemplateSetPeriodMONTHLY   BudgetTemplateSetPeriod = "MONTHLY"
+	BudgetTemplateSetPeriodQUARTERLY BudgetTemplateSetPeriod = "QUARTERLY"
+	BudgetTemplateSetPeriodYEARLY    BudgetTemplateSetPeriod = "YEARLY"
+)
+
+// Valid indicates whether the value is a known member of the BudgetTemplateSetPeriod enum.
+func (e BudgetTemplateSetPeriod) Valid() bool {
+	switch e {
+	case BudgetTemplateSetPeriodMONTHLY:
+		return true
+	case BudgetTemplateSetPeriodQUARTERLY:
+		return true
+	case BudgetTemplateSetPeriodYEARLY:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BudgetTemplateSetRole.
+const (
+	BudgetTemplateSetRoleAdmin      BudgetTemplateSetRole = "admin"
+	BudgetTemplateSetRoleAuditor    BudgetTemplateSetRole = "auditor"
+	BudgetTemplateSetRoleContractor BudgetTemplateSetRole = "contractor"
+	BudgetTemplateSetRoleEngineer   BudgetTemplateSetRole = "engineer"
+	BudgetTemplateSetRoleFinance    BudgetTemplateSetRole = "finance"
+	BudgetTemplateSetRoleTeamLead   BudgetTemplateSetRole = "team_lead"
+)
+
+// Valid indicates whether the value is a known member of the BudgetTemplateSetRole enum.
+func (e BudgetTemplateSetRole) Valid() bool {
+	switch e {
+	case BudgetTemplateSetRoleAdmin:
+		return true
+	case BudgetTemplateSetRoleAuditor:
+		return true
+	case BudgetTemplateSetRoleContractor:
+		return true
+	case BudgetTemplateSetRoleEngineer:
+		return true
+	case BudgetTemplateSetRoleFinance:
+		return true
+	case BudgetTemplateSetRoleTeamLead:
 		return true
 	default:
 		return false
@@ -536,6 +656,7 @@ func (e BudgetVerdictVerdict) Valid() bool {
 
 // Defines values for BudgetVersionCause.
 const (
+	Ended     BudgetVersionCause = "ended"
 	Loan      BudgetVersionCause = "loan"
 	LoanEnded BudgetVersionCause = "loan_ended"
 	Request   BudgetVersionCause = "request"
@@ -546,6 +667,8 @@ const (
 // Valid indicates whether the value is a known member of the BudgetVersionCause enum.
 func (e BudgetVersionCause) Valid() bool {
 	switch e {
+	case Ended:
+		return true
 	case Loan:
 		return true
 	case LoanEnded:
@@ -1094,28 +1217,28 @@ func (e UpgradeItemState) Valid() bool {
 
 // Defines values for UserCreateRole.
 const (
-	Admin      UserCreateRole = "admin"
-	Auditor    UserCreateRole = "auditor"
-	Contractor UserCreateRole = "contractor"
-	Engineer   UserCreateRole = "engineer"
-	Finance    UserCreateRole = "finance"
-	TeamLead   UserCreateRole = "team_lead"
+	UserCreateRoleAdmin      UserCreateRole = "admin"
+	UserCreateRoleAuditor    UserCreateRole = "auditor"
+	UserCreateRoleContractor UserCreateRole = "contractor"
+	UserCreateRoleEngineer   UserCreateRole = "engineer"
+	UserCreateRoleFinance    UserCreateRole = "finance"
+	UserCreateRoleTeamLead   UserCreateRole = "team_lead"
 )
 
 // Valid indicates whether the value is a known member of the UserCreateRole enum.
 func (e UserCreateRole) Valid() bool {
 	switch e {
-	case Admin:
+	case UserCreateRoleAdmin:
 		return true
-	case Auditor:
+	case UserCreateRoleAuditor:
 		return true
-	case Contractor:
+	case UserCreateRoleContractor:
 		return true
-	case Engineer:
+	case UserCreateRoleEngineer:
 		return true
-	case Finance:
+	case UserCreateRoleFinance:
 		return true
-	case TeamLead:
+	case UserCreateRoleTeamLead:
 		return true
 	default:
 		return false
@@ -2175,9 +2298,19 @@ type Budget struct {
 	Enforcement     string     `json:"enforcement"`
 	ExhaustedAt     *time.Time `json:"exhausted_at,omitempty"`
 
+	// FirstMonth The first in which it counts
+	//
+	// Examples: 2026-11
+	FirstMonth string `json:"first_month"`
+
 	// Held Reserved for what runs or may start
 	Held Money  `json:"held"`
 	Id   string `json:"id"`
+
+	// LastMonth The last in which it counts; before first_month: it never does
+	//
+	// Examples: 2027-03
+	LastMonth *string `json:"last_month,omitempty"`
 
 	// Lent For a time, on top of the amount
 	Lent Money `json:"lent"`
@@ -2187,18 +2320,28 @@ type Budget struct {
 	Name  *string `json:"name,omitempty"`
 
 	// Overrun Beyond the limit, by outside causes
-	Overrun     Money       `json:"overrun"`
-	PeriodEnd   time.Time   `json:"period_end"`
-	PeriodStart time.Time   `json:"period_start"`
-	Scope       BudgetScope `json:"scope"`
-	ScopeId     string      `json:"scope_id"`
+	Overrun     Money        `json:"overrun"`
+	Period      BudgetPeriod `json:"period"`
+	PeriodEnd   time.Time    `json:"period_end"`
+	PeriodStart time.Time    `json:"period_start"`
+	Scope       BudgetScope  `json:"scope"`
+	ScopeId     string       `json:"scope_id"`
 
 	// Settled Spent
-	Settled        Money      `json:"settled"`
-	Version        int64      `json:"version"`
-	WarnedAt       *time.Time `json:"warned_at,omitempty"`
-	WarningPercent int64      `json:"warning_percent"`
+	Settled Money `json:"settled"`
+
+	// TemplateId The template whose amount it follows
+	TemplateId *string    `json:"template_id,omitempty"`
+	Version    int64      `json:"version"`
+	WarnedAt   *time.Time `json:"warned_at,omitempty"`
+
+	// WarnedPercent The highest threshold that was told in this period
+	WarnedPercent   *int64  `json:"warned_percent,omitempty"`
+	WarningPercents []int64 `json:"warning_percents"`
 }
+
+// BudgetPeriod defines model for Budget.Period.
+type BudgetPeriod string
 
 // BudgetScope defines model for Budget.Scope.
 type BudgetScope string
@@ -2466,7 +2609,7 @@ type BudgetSet struct {
 	// AcceptOverrun Allow a limit below what is spent or reserved already
 	AcceptOverrun *bool `json:"accept_overrun,omitempty"`
 
-	// Amount USD a month; zero admits nothing
+	// Amount USD a period; zero admits nothing
 	//
 	// Examples: 400.00
 	Amount string `json:"amount"`
@@ -2477,12 +2620,90 @@ type BudgetSet struct {
 	Currency    *string               `json:"currency,omitempty"`
 	Enforcement *BudgetSetEnforcement `json:"enforcement,omitempty"`
 
-	// WarningPercent 80 when left out
-	WarningPercent *int64 `json:"warning_percent,omitempty"`
+	// FirstMonth Of a CUSTOM period
+	//
+	// Examples: 2027-01
+	FirstMonth *string `json:"first_month,omitempty"`
+
+	// LastMonth Of a CUSTOM period; it is part of it
+	//
+	// Examples: 2027-03
+	LastMonth *string `json:"last_month,omitempty"`
+
+	// Period As it is when left out, or MONTHLY. Another one ends the budget and makes a new one. Months begin in UTC
+	Period *BudgetSetPeriod `json:"period,omitempty"`
+
+	// WarningPercents From 1 to 99; 80 when left out
+	WarningPercents *[]int64 `json:"warning_percents,omitempty"`
 }
 
 // BudgetSetEnforcement defines model for BudgetSet.Enforcement.
 type BudgetSetEnforcement string
+
+// BudgetSetPeriod As it is when left out, or MONTHLY. Another one ends the budget and makes a new one. Months begin in UTC
+type BudgetSetPeriod string
+
+// BudgetTemplate defines model for BudgetTemplate.
+type BudgetTemplate struct {
+	Amount Money `json:"amount"`
+
+	// Budgets How many follow it: those that nobody has set since
+	Budgets     int64  `json:"budgets"`
+	Enforcement string `json:"enforcement"`
+
+	// Id Examples: btp_01jd8x5qf8e2x9v7m3k4n5p6q7
+	Id              string    `json:"id"`
+	Period          string    `json:"period"`
+	Role            *string   `json:"role,omitempty"`
+	TeamId          *string   `json:"team_id,omitempty"`
+	TeamName        *string   `json:"team_name,omitempty"`
+	UpdatedAt       time.Time `json:"updated_at"`
+	Version         int64     `json:"version"`
+	WarningPercents []int64   `json:"warning_percents"`
+}
+
+// BudgetTemplateEnded defines model for BudgetTemplateEnded.
+type BudgetTemplateEnded struct {
+	Id string `json:"id"`
+}
+
+// BudgetTemplateList defines model for BudgetTemplateList.
+type BudgetTemplateList struct {
+	Items []BudgetTemplate `json:"items"`
+}
+
+// BudgetTemplateSet defines model for BudgetTemplateSet.
+type BudgetTemplateSet struct {
+	// AcceptOverrun Allow an amount below what is spent or reserved already under a budget that follows it
+	AcceptOverrun *bool `json:"accept_overrun,omitempty"`
+
+	// Amount USD a period for each of them; zero admits nothing
+	//
+	// Examples: 400.00
+	Amount      string                        `json:"amount"`
+	Enforcement *BudgetTemplateSetEnforcement `json:"enforcement,omitempty"`
+
+	// Period MONTHLY when left out
+	Period *BudgetTemplateSetPeriod `json:"period,omitempty"`
+
+	// Role Of which role; any when left out
+	Role *BudgetTemplateSetRole `json:"role,omitempty"`
+
+	// Team Of which team, by id or name; any when left out
+	Team *string `json:"team,omitempty"`
+
+	// WarningPercents From 1 to 99; 80 when left out
+	WarningPercents *[]int64 `json:"warning_percents,omitempty"`
+}
+
+// BudgetTemplateSetEnforcement defines model for BudgetTemplateSet.Enforcement.
+type BudgetTemplateSetEnforcement string
+
+// BudgetTemplateSetPeriod MONTHLY when left out
+type BudgetTemplateSetPeriod string
+
+// BudgetTemplateSetRole Of which role; any when left out
+type BudgetTemplateSetRole string
 
 // BudgetVerdict defines model for BudgetVerdict.
 type BudgetVerdict struct {
@@ -2512,14 +2733,17 @@ type BudgetVersion struct {
 	At          time.Time          `json:"at"`
 	Cause       BudgetVersionCause `json:"cause"`
 	Enforcement string             `json:"enforcement"`
+	FirstMonth  string             `json:"first_month"`
+	LastMonth   *string            `json:"last_month,omitempty"`
 
 	// Lent For a time, on top of the amount
-	Lent           Money   `json:"lent"`
-	RequestId      *string `json:"request_id,omitempty"`
-	SetBy          string  `json:"set_by"`
-	SetByName      *string `json:"set_by_name,omitempty"`
-	Version        int64   `json:"version"`
-	WarningPercent int64   `json:"warning_percent"`
+	Lent            Money   `json:"lent"`
+	Period          string  `json:"period"`
+	RequestId       *string `json:"request_id,omitempty"`
+	SetBy           string  `json:"set_by"`
+	SetByName       *string `json:"set_by_name,omitempty"`
+	Version         int64   `json:"version"`
+	WarningPercents []int64 `json:"warning_percents"`
 }
 
 // BudgetVersionCause defines model for BudgetVersion.Cause.
@@ -4190,6 +4414,9 @@ type ListBudgetsParams struct {
 	// Cursor Opaque; next_cursor of the page before
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
 	Limit  *int64  `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Ended Also those that count no more
+	Ended *bool `form:"ended,omitempty" json:"ended,omitempty"`
 }
 
 // ListBudgetRequestsParams defines parameters for ListBudgetRequests.
@@ -4228,6 +4455,12 @@ type DeclineBudgetRequestParams struct {
 type WithdrawBudgetRequestParams struct {
 	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// EndBudgetParams defines parameters for EndBudget.
+type EndBudgetParams struct {
+	// IfMatch Change it only if this is still its ETag
+	IfMatch *string `json:"If-Match,omitempty"`
 }
 
 // ListBudgetEntriesParams defines parameters for ListBudgetEntries.
@@ -4798,6 +5031,9 @@ type ApproveBudgetRequestJSONRequestBody = BudgetRequestApprove
 // DeclineBudgetRequestJSONRequestBody defines body for DeclineBudgetRequest for application/json ContentType.
 type DeclineBudgetRequestJSONRequestBody = BudgetRequestDecline
 
+// SetBudgetTemplateJSONRequestBody defines body for SetBudgetTemplate for application/json ContentType.
+type SetBudgetTemplateJSONRequestBody = BudgetTemplateSet
+
 // SetBudgetJSONRequestBody defines body for SetBudget for application/json ContentType.
 type SetBudgetJSONRequestBody = BudgetSet
 
@@ -5238,6 +5474,35 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
 	WithdrawBudgetRequest(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBudgetTemplates The budgets of those who have none of their own
+	//
+	// Corresponds with GET /api/v1/budgets/templates (the `ListBudgetTemplates` operationId).
+	ListBudgetTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetBudgetTemplateWithBody Make or change the budget of everybody of a role or a team
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+	SetBudgetTemplateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetBudgetTemplate Make or change the budget of everybody of a role or a team
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+	SetBudgetTemplate(ctx context.Context, body SetBudgetTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EndBudgetTemplate Have a template count no more; budgets stay
+	//
+	// Corresponds with DELETE /api/v1/budgets/templates/{id} (the `EndBudgetTemplate` operationId).
+	EndBudgetTemplate(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EndBudget Have a budget count no more from this month on
+	//
+	// Corresponds with DELETE /api/v1/budgets/{id} (the `EndBudget` operationId).
+	EndBudget(ctx context.Context, id string, params *EndBudgetParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBudget A budget with its balance
 	//
@@ -6510,6 +6775,85 @@ func (c *Client) DeclineBudgetRequest(ctx context.Context, id string, params *De
 // Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
 func (c *Client) WithdrawBudgetRequest(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewWithdrawBudgetRequestRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBudgetTemplates The budgets of those who have none of their own
+//
+// Corresponds with GET /api/v1/budgets/templates (the `ListBudgetTemplates` operationId).
+func (c *Client) ListBudgetTemplates(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBudgetTemplatesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetBudgetTemplateWithBody Make or change the budget of everybody of a role or a team
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+func (c *Client) SetBudgetTemplateWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetBudgetTemplateRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetBudgetTemplate Make or change the budget of everybody of a role or a team
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+func (c *Client) SetBudgetTemplate(ctx context.Context, body SetBudgetTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetBudgetTemplateRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EndBudgetTemplate Have a template count no more; budgets stay
+//
+// Corresponds with DELETE /api/v1/budgets/templates/{id} (the `EndBudgetTemplate` operationId).
+func (c *Client) EndBudgetTemplate(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEndBudgetTemplateRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EndBudget Have a budget count no more from this month on
+//
+// Corresponds with DELETE /api/v1/budgets/{id} (the `EndBudget` operationId).
+func (c *Client) EndBudget(ctx context.Context, id string, params *EndBudgetParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEndBudgetRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -9582,6 +9926,18 @@ func NewListBudgetsRequest(server string, params *ListBudgetsParams) (*http.Requ
 
 		}
 
+		if params.Ended != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "ended", *params.Ended, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -9974,6 +10330,156 @@ func NewWithdrawBudgetRequestRequest(server string, id string, params *WithdrawB
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListBudgetTemplatesRequest constructs an http.Request for the ListBudgetTemplates method
+func NewListBudgetTemplatesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetBudgetTemplateRequest calls the generic SetBudgetTemplate builder with application/json body
+func NewSetBudgetTemplateRequest(server string, body SetBudgetTemplateJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetBudgetTemplateRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewSetBudgetTemplateRequestWithBody constructs an http.Request for the SetBudgetTemplate method, with any body, and a specified content type
+func NewSetBudgetTemplateRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/templates")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewEndBudgetTemplateRequest constructs an http.Request for the EndBudgetTemplate method
+func NewEndBudgetTemplateRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/templates/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewEndBudgetRequest constructs an http.Request for the EndBudget method
+func NewEndBudgetRequest(server string, id string, params *EndBudgetParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/budgets/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
 		}
 
 	}
@@ -14649,6 +15155,41 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/budgets/requests/{id}/withdraw (the `WithdrawBudgetRequest` operationId).
 	WithdrawBudgetRequestWithResponse(ctx context.Context, id string, params *WithdrawBudgetRequestParams, reqEditors ...RequestEditorFn) (*WithdrawBudgetRequestResponse, error)
 
+	// ListBudgetTemplatesWithResponse The budgets of those who have none of their own
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/budgets/templates (the `ListBudgetTemplates` operationId).
+	ListBudgetTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListBudgetTemplatesResponse, error)
+
+	// SetBudgetTemplateWithBodyWithResponse Make or change the budget of everybody of a role or a team
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+	SetBudgetTemplateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetBudgetTemplateResponse, error)
+
+	// SetBudgetTemplateWithResponse Make or change the budget of everybody of a role or a team
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+	SetBudgetTemplateWithResponse(ctx context.Context, body SetBudgetTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*SetBudgetTemplateResponse, error)
+
+	// EndBudgetTemplateWithResponse Have a template count no more; budgets stay
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/budgets/templates/{id} (the `EndBudgetTemplate` operationId).
+	EndBudgetTemplateWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*EndBudgetTemplateResponse, error)
+
+	// EndBudgetWithResponse Have a budget count no more from this month on
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/budgets/{id} (the `EndBudget` operationId).
+	EndBudgetWithResponse(ctx context.Context, id string, params *EndBudgetParams, reqEditors ...RequestEditorFn) (*EndBudgetResponse, error)
+
 	// GetBudgetWithResponse A budget with its balance
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -18960,6 +19501,430 @@ func (r WithdrawBudgetRequestResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r WithdrawBudgetRequestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBudgetTemplatesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetTemplateList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBudgetTemplatesResponse) GetJSON200() *BudgetTemplateList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBudgetTemplatesResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBudgetTemplatesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBudgetTemplatesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBudgetTemplatesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBudgetTemplatesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetBudgetTemplateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetTemplate
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetBudgetTemplateResponse) GetJSON200() *BudgetTemplate {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SetBudgetTemplateResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SetBudgetTemplateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetBudgetTemplateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetBudgetTemplateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetBudgetTemplateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EndBudgetTemplateResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BudgetTemplateEnded
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EndBudgetTemplateResponse) GetJSON200() *BudgetTemplateEnded {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EndBudgetTemplateResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EndBudgetTemplateResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EndBudgetTemplateResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EndBudgetTemplateResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EndBudgetTemplateResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// EndBudgetResponse200Headers the declared response headers of an HTTP 200 response for EndBudget
+type EndBudgetResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type EndBudgetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Budget
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *EndBudgetResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EndBudgetResponse) GetJSON200() *Budget {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EndBudgetResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EndBudgetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EndBudgetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EndBudgetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EndBudgetResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -26223,6 +27188,71 @@ func (c *ClientWithResponses) WithdrawBudgetRequestWithResponse(ctx context.Cont
 	return ParseWithdrawBudgetRequestResponse(rsp)
 }
 
+// ListBudgetTemplatesWithResponse The budgets of those who have none of their own
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/budgets/templates (the `ListBudgetTemplates` operationId).
+func (c *ClientWithResponses) ListBudgetTemplatesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListBudgetTemplatesResponse, error) {
+	rsp, err := c.ListBudgetTemplates(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBudgetTemplatesResponse(rsp)
+}
+
+// SetBudgetTemplateWithBodyWithResponse Make or change the budget of everybody of a role or a team
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+func (c *ClientWithResponses) SetBudgetTemplateWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetBudgetTemplateResponse, error) {
+	rsp, err := c.SetBudgetTemplateWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetBudgetTemplateResponse(rsp)
+}
+
+// SetBudgetTemplateWithResponse Make or change the budget of everybody of a role or a team
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/budgets/templates (the `SetBudgetTemplate` operationId).
+func (c *ClientWithResponses) SetBudgetTemplateWithResponse(ctx context.Context, body SetBudgetTemplateJSONRequestBody, reqEditors ...RequestEditorFn) (*SetBudgetTemplateResponse, error) {
+	rsp, err := c.SetBudgetTemplate(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetBudgetTemplateResponse(rsp)
+}
+
+// EndBudgetTemplateWithResponse Have a template count no more; budgets stay
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/budgets/templates/{id} (the `EndBudgetTemplate` operationId).
+func (c *ClientWithResponses) EndBudgetTemplateWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*EndBudgetTemplateResponse, error) {
+	rsp, err := c.EndBudgetTemplate(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEndBudgetTemplateResponse(rsp)
+}
+
+// EndBudgetWithResponse Have a budget count no more from this month on
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/budgets/{id} (the `EndBudget` operationId).
+func (c *ClientWithResponses) EndBudgetWithResponse(ctx context.Context, id string, params *EndBudgetParams, reqEditors ...RequestEditorFn) (*EndBudgetResponse, error) {
+	rsp, err := c.EndBudget(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEndBudgetResponse(rsp)
+}
+
 // GetBudgetWithResponse A budget with its balance
 //
 // Returns a wrapper object for the known response body format(s).
@@ -30672,6 +31702,382 @@ func ParseWithdrawBudgetRequestResponse(rsp *http.Response) (*WithdrawBudgetRequ
 	switch {
 	case rsp.StatusCode == 200:
 		var headers WithdrawBudgetRequestResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListBudgetTemplatesResponse parses an HTTP response from a ListBudgetTemplatesWithResponse call
+func ParseListBudgetTemplatesResponse(rsp *http.Response) (*ListBudgetTemplatesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBudgetTemplatesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetTemplateList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetBudgetTemplateResponse parses an HTTP response from a SetBudgetTemplateWithResponse call
+func ParseSetBudgetTemplateResponse(rsp *http.Response) (*SetBudgetTemplateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetBudgetTemplateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetTemplate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEndBudgetTemplateResponse parses an HTTP response from a EndBudgetTemplateWithResponse call
+func ParseEndBudgetTemplateResponse(rsp *http.Response) (*EndBudgetTemplateResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EndBudgetTemplateResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BudgetTemplateEnded
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEndBudgetResponse parses an HTTP response from a EndBudgetWithResponse call
+func ParseEndBudgetResponse(rsp *http.Response) (*EndBudgetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EndBudgetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Budget
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers EndBudgetResponse200Headers
 		if values := rsp.Header.Values("ETag"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

@@ -49,7 +49,7 @@ func (r *rig) readJournal() journal {
 	}
 	defer tx.Rollback(ctx) //nolint:errcheck // it only reads
 	entries, err := postgres.Many[entryOf](ctx, tx, `
-		SELECT e.budget_id, b.scope, b.scope_id, b.enforcement, b.warning_percent AS percent, e.kind, e.reason, coalesce(e.workspace_id, '') AS ws,
+		SELECT e.budget_id, b.scope, b.scope_id, b.enforcement, b.warning_percents[1] AS percent, e.kind, e.reason, coalesce(e.workspace_id, '') AS ws,
 		       e.period_start AS period, e.at, e.balance_version AS version, e.limit_delta_micros AS "limit", e.settled_delta_micros AS settled,
 		       e.held_delta_micros AS held, e.overrun_delta_micros AS overrun
 		FROM budget_entries e JOIN user_budgets b ON b.id = e.budget_id

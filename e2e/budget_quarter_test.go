@@ -141,7 +141,7 @@ func (q *quarter) finance(ctx context.Context) {
 		b := all[q.random.IntN(len(all))]
 		amount := b.Amount*money.USD(between(q.random, 70, 160))/100 + money.USD(q.random.IntN(1_000_000))
 		_, err = q.forge.Budgets.Set(ctx, tx, budget.Setting{
-			Scope: b.Scope, ScopeID: b.ScopeID, Amount: amount, WarningPercent: b.WarningPercent, Enforcement: b.Enforcement, AcceptOverrun: q.random.IntN(3) == 0,
+			Scope: b.Scope, ScopeID: b.ScopeID, Amount: amount, WarningPercents: b.WarningPercents, Enforcement: b.Enforcement, AcceptOverrun: q.random.IntN(3) == 0,
 		})
 		return err
 	})

@@ -32,8 +32,8 @@ func (r *rig) fleet(ref string, n int) {
 			FROM made m JOIN blueprints b ON b.name = $1 JOIN blueprint_versions v ON v.blueprint_id = b.id AND v.number = 1 + m.i % 2
 			RETURNING id, user_id, team_id, right(id, 6)::int AS i),
 		budgets AS (
-			INSERT INTO user_budgets (id, scope, scope_id, period, amount_micros, warning_percent, enforcement, created_at, updated_at, version)
-			SELECT 'bdg_' || i, 'USER', user_id, 'MONTHLY', CASE WHEN i % 7 = 0 THEN 0 ELSE 1000000000 END, 80, 'block', now(), now(), 1
+			INSERT INTO user_budgets (id, scope, scope_id, period, amount_micros, valid_from, warning_percents, enforcement, created_at, updated_at, version)
+			SELECT 'bdg_' || i, 'USER', user_id, 'MONTHLY', CASE WHEN i % 7 = 0 THEN 0 ELSE 1000000000 END, date_trunc('month', now(), 'UTC'), '{80}', 'block', now(), now(), 1
 			FROM spaces),
 		whose AS (
 			INSERT INTO cost_attributions (digest, workspace_id, user_id, team_id, cost_centre, blueprint_id, blueprint_version_id, bundle_type, region, tags)

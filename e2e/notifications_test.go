@@ -129,7 +129,7 @@ func TestWhatHappensReachesTheWebhookAndWhatDoesNotIsSeenAndSentAgain(t *testing
 	for _, scope := range [][2]string{{"ORGANISATION", "organisation"}, {"TEAM", "backend"}, {"USER", "ada"}} {
 		set := client.BudgetSet{Amount: "100000"}
 		if scope[0] == "USER" {
-			set = client.BudgetSet{Amount: "100", WarningPercent: ptr(int64(1))}
+			set = client.BudgetSet{Amount: "100", WarningPercents: &[]int64{1}}
 		}
 		if b, err := as("finance").SetBudgetWithResponse(t.Context(), client.SetBudgetParamsScope(scope[0]), scope[1], nil, set); err != nil || b.StatusCode() != 200 {
 			t.Fatalf("%s, %v", b.Body, err)

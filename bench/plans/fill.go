@@ -590,10 +590,10 @@ func (f *filler) budgets(ctx context.Context) error {
 	}
 	ids := make([]string, len(all))
 	if err := f.copyRows(ctx, "user_budgets", []string{
-		"id", "scope", "scope_id", "amount_micros", "period", "warning_percent", "enforcement", "created_at", "updated_at",
+		"id", "scope", "scope_id", "amount_micros", "period", "valid_from", "warning_percents", "enforcement", "created_at", "updated_at",
 	}, each(len(all), func(i int) []any {
 		ids[i] = f.id("bud_", Begin)
-		return []any{ids[i], string(all[i].scope), all[i].id, plenty, "MONTHLY", 80, "block", Begin, Begin}
+		return []any{ids[i], string(all[i].scope), all[i].id, plenty, "MONTHLY", clock.StartOfMonth(Begin), []int{80}, "block", Begin, Begin}
 	})); err != nil {
 		return err
 	}

@@ -252,8 +252,8 @@ var changed = []change{
 	{"usage_open_team_idx", nil, []string{"cost: a team's month, by user"}},
 	{"cost_records_project_idx", nil, []string{"cost: a project's month, by user"}},
 	{
-		"user_budgets_scope_uq",
-		[]string{`CREATE UNIQUE INDEX user_budgets_scope_uq ON user_budgets (scope, scope_id)`},
+		"user_budgets_scope_idx",
+		[]string{`CREATE INDEX user_budgets_scope_idx ON user_budgets (scope, scope_id)`},
 		[]string{"budgets: locked for a request", "budgets: one"},
 	},
 	{

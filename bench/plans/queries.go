@@ -344,10 +344,10 @@ func (a *asker) budgets() {
 	team := value[id.Team](a, `SELECT team_id FROM users WHERE id = $1`, user)
 	members := value[int64](a, `SELECT count(*) FROM users WHERE team_id = $1`, team)
 	budgets := value[int64](a, `SELECT count(*) FROM user_budgets`)
-	a.ask("budgets: locked for a request", 6, by("user_budgets_scope_uq", "user_budgets_pkey", "budget_periods_pkey"), func() error {
+	a.ask("budgets: locked for a request", 6, by("user_budgets_scope_idx", "user_budgets_pkey", "budget_periods_pkey"), func() error {
 		return a.change(a.ctx, func(tx *audit.Tx) error { return a.book.Lock(a.ctx, tx, nil, budget.Payer{User: user, Team: team}) })
 	})
-	a.ask("budgets: one", 2, by("user_budgets_scope_uq", "budget_periods_pkey"), func() error {
+	a.ask("budgets: one", 2, by("user_budgets_scope_idx", "budget_periods_pkey"), func() error {
 		_, err := budget.Find(a.ctx, a.Pool, budget.User, string(user), Now)
 		return err
 	})

@@ -46,7 +46,7 @@ const unprotected = `
 		       ('audit_cosignatures', 'audit_cosignatures_pkey')
 	), recorded (relname, tgname) AS (
 		SELECT r, r || '_recorded'
-		FROM unnest(ARRAY['teams', 'users', 'projects', 'blueprints', 'user_budgets', 'budget_requests', 'blueprint_versions', 'blueprint_statuses', 'blueprint_promotions',
+		FROM unnest(ARRAY['teams', 'users', 'projects', 'blueprints', 'user_budgets', 'budget_requests', 'budget_templates', 'blueprint_versions', 'blueprint_statuses', 'blueprint_promotions',
 		                  'price_books', 'cost_months', 'policy_pauses', 'tokens', 'workspaces']) r
 		UNION ALL SELECT 'workspaces', 'workspaces_recorded_again'
 	), functions (function, sha256) AS (

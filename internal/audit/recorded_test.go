@@ -23,7 +23,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 	r := room{DB: db, log: db.Log(t, clock.At(now).Now)}
 	ws := r.WorkSpace(t, org, org.Users[0][actor.Engineer], "", price.AutoStop, now)
 	r.Exec(t, `INSERT INTO tokens (id, user_id, name, hash, created_at, expires_at) VALUES ('tok_x', $1, 'x', sha256('x'), now(), now())`, org.Users[0][actor.Engineer])
-	r.Exec(t, `INSERT INTO user_budgets (id, scope, scope_id, amount_micros, period, warning_percent, enforcement, created_at, updated_at) VALUES ('bud_x', 'ORGANISATION', 'x', 1, 'MONTHLY', 80, 'warn', now(), now())`)
+	r.Exec(t, `INSERT INTO user_budgets (id, scope, scope_id, amount_micros, period, valid_from, warning_percents, enforcement, created_at, updated_at) VALUES ('bud_x', 'ORGANISATION', 'x', 1, 'MONTHLY', now(), '{80}', 'warn', now(), now())`)
 	ctx := actor.With(t.Context(), someone)
 	entry := audit.Event{Action: "test.change", ResourceType: "test", ResourceID: "x"}
 
@@ -42,6 +42,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 		"price_books":          {sql: `INSERT INTO price_books (source, hour_rule, effective_from, imported_at) VALUES ('x', 'second', now(), now())`},
 		"user_budgets":         {sql: `UPDATE user_budgets SET version = version + 1`},
 		"budget_requests":      {sql: `INSERT INTO budget_requests (id, budget_id, asked_by, asked_micros, reason, created_at) SELECT 'brq_x', b.id, u.id, 1, 'x', now() FROM user_budgets b, users u LIMIT 1`},
+		"budget_templates":     {sql: `INSERT INTO budget_templates (id, amount_micros, period, warning_percents, enforcement, created_at, updated_at) VALUES ('btp_x', 1, 'MONTHLY', '{80}', 'warn', now(), now())`},
 		"policy_pauses":        {sql: `INSERT INTO policy_pauses (target, reason, paused_by, paused_at) VALUES ('idle', 'x', 'x', now()) ON CONFLICT (target) DO UPDATE SET reason = 'y'`},
 		"tokens":               {sql: `UPDATE tokens SET revoked_at = now()`},
 		"tokens, used":         {sql: `UPDATE tokens SET last_used_at = now()`, free: true},
@@ -89,7 +90,7 @@ func TestTheDatabaseRefusesAChangeWithoutAnEntry(t *testing.T) {
 			}
 		})
 	}
-	if n := pgtest.Value[int](t, r.DB, `SELECT count(*) FROM pg_trigger WHERE tgfoid = 'refuse_unrecorded'::regproc`); n != 15 {
-		t.Errorf("%d triggers are there, and 15 are tested here", n)
+	if n := pgtest.Value[int](t, r.DB, `SELECT count(*) FROM pg_trigger WHERE tgfoid = 'refuse_unrecorded'::regproc`); n != 16 {
+		t.Errorf("%d triggers are there, and 16 are tested here", n)
 	}
 }

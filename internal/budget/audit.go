@@ -41,7 +41,7 @@ const maxDifferences = 1000
 // Audit rebuilds every balance from its immutable entries and compares it with the stored one; and it compares what the
 // present month holds with the holds of the WorkSpaces, and its limit with the definition. Each comparison is one statement,
 // so that what moves meanwhile does not look like a difference.
-func Audit(ctx context.Context, q postgres.Querier) (Audited, error) {
+func Audit(ctx context.Context, q postgres.Querier, now time.Time) (Audited, error) {
 	var a Audited
 	if err := q.QueryRow(ctx, `
 		SELECT (SELECT count(*) FROM user_budgets), (SELECT count(*) FROM budget_periods), (SELECT count(*) FROM budget_entries)`).
@@ -56,9 +56,10 @@ func Audit(ctx context.Context, q postgres.Querier) (Audited, error) {
 			FROM budget_entries
 			GROUP BY budget_id, period_start
 		), present AS (
-			SELECT DISTINCT ON (budget_id) budget_id, period_start, limit_micros, held_micros
-			FROM budget_periods
-			ORDER BY budget_id, period_start DESC
+			SELECT DISTINCT ON (p.budget_id) p.budget_id, p.period_start, p.limit_micros, p.held_micros
+			FROM budget_periods p JOIN user_budgets b ON b.id = p.budget_id
+			WHERE b.valid_from <= $2 AND b.valid_until > $2
+			ORDER BY p.budget_id, p.period_start DESC
 		), kept AS (
 			SELECT 'ORGANISATION' AS scope, '`+OrganisationID+`' AS scope_id, coalesce(sum(fixed_micros + lease_micros), 0)::bigint AS held FROM budget_holds
 			UNION ALL SELECT 'TEAM', team_id, sum(fixed_micros + lease_micros)::bigint FROM budget_holds GROUP BY team_id
@@ -73,6 +74,10 @@ func Audit(ctx context.Context, q postgres.Querier) (Audited, error) {
 				('balance_version', p.version, coalesce(r.version, 0)), ('entries', p.version, coalesce(r.n, 0)),
 				('beyond_limit', p.overrun_micros, greatest(0, p.settled_micros + p.held_micros - p.limit_micros))) AS d (what, stored, rebuilt)
 			UNION ALL
+			SELECT p.budget_id, p.period_start, 'holds', p.held_micros, 0
+			FROM budget_periods p JOIN user_budgets b ON b.id = p.budget_id
+			WHERE b.closed_at IS NOT NULL
+			UNION ALL
 			SELECT n.budget_id, n.period_start, d.what, d.stored, d.rebuilt
 			FROM present n JOIN user_budgets b ON b.id = n.budget_id LEFT JOIN kept k ON k.scope = b.scope AND k.scope_id = b.scope_id
 			CROSS JOIN LATERAL (VALUES
@@ -83,6 +88,6 @@ func Audit(ctx context.Context, q postgres.Querier) (Audited, error) {
 		FROM compared c JOIN user_budgets b ON b.id = c.budget_id
 		WHERE c.stored <> c.rebuilt
 		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope), b.scope_id, c.period_start, c.what
-		LIMIT $1`, maxDifferences)
+		LIMIT $1`, maxDifferences, now)
 	return a, err
 }

@@ -32,7 +32,7 @@ var (
 	ErrAboveTeam = fault.New(fault.Forbidden, "BUDGET_ABOVE_TEAM", "a lead may give a member at most what the team has",
 		fault.Suggest("ask finance to raise the team's budget first"))
 	ErrOwnBudget = fault.New(fault.Forbidden, "BUDGET_OWN", "nobody sets their own budget", fault.Suggest("ask finance"))
-	ErrWarning   = fault.New(fault.Invalid, "WARNING_INVALID", "the warning threshold is a whole percentage from 1 to 99")
+	ErrWarning   = fault.New(fault.Invalid, "WARNING_INVALID", "warning thresholds are at most ten whole percentages from 1 to 99")
 	ErrScope     = fault.New(fault.Invalid, "SCOPE_INVALID", "a budget is for a USER, TEAM, PROJECT or the ORGANISATION")
 	ErrNotFound  = fault.New(fault.NotFound, "BUDGET_NOT_FOUND", "there is no such budget, or it is not yours to see")
 	ErrChanged   = fault.New(fault.Conflict, "BUDGET_CHANGED", "the budget was changed in the meantime",
@@ -100,10 +100,12 @@ func (p Payer) touches(s Scope, scopeID string) bool {
 
 // Book is the budgets. Spent answers what was settled for a scope in a span of time, for a budget that begins in the
 // middle of its first period. PaidUntil answers how long the running time that a WorkSpace has open may go on until it has
-// cost lease more than is settled; false if none is open, or it costs nothing.
+// cost lease more than is settled; false if none is open, or it costs nothing. Pace answers what every scope has cost a day in
+// a span of whole days, on the average.
 type Book struct {
 	Spent     func(ctx context.Context, q postgres.Querier, s Scope, scopeID string, from, to time.Time) (money.USD, error)
 	PaidUntil func(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lease money.USD) (until time.Time, runs bool, err error)
+	Pace      func(ctx context.Context, q postgres.Querier, from, to time.Time) ([]Pace, error)
 }
 
 // Effect is what a request would do, or did, to one budget.
@@ -130,21 +132,46 @@ func lockDefinitions(ctx context.Context, tx *audit.Tx, alone bool) error {
 	return err
 }
 
+// definition is a budget without its balances, locked.
+type definition struct {
+	ID      string
+	Scope   Scope
+	ScopeID string
+	validity
+	AmountMicros money.USD
+	LentMicros   money.USD
+	Version      int64
+}
+
+const definitionColumns = `
+	b.id, b.scope, b.scope_id,` + validityColumns + `, b.amount_micros, b.lent_micros, b.version`
+
+// define reads and locks one budget; ErrNotFound if there is none.
+func (b *Book) define(ctx context.Context, tx *audit.Tx, budgetID string) (definition, error) {
+	d, err := postgres.One[definition](ctx, tx, `SELECT`+definitionColumns+` FROM user_budgets b WHERE b.id = $1 FOR NO KEY UPDATE`, budgetID)
+	if isNone(err) {
+		err = ErrNotFound
+	}
+	return d, err
+}
+
 // balance is one budget in one period, locked.
 type balance struct {
-	BudgetID       string
-	Scope          Scope
-	ScopeID        string
-	WarningPercent int
-	Enforcement    Enforcement
-	PeriodStart    time.Time
-	LimitMicros    money.USD
-	SettledMicros  money.USD
-	HeldMicros     money.USD
-	OverrunMicros  money.USD
-	WarnedAt       *time.Time
-	ExhaustedAt    *time.Time
-	Version        int64
+	BudgetID        string
+	Scope           Scope
+	ScopeID         string
+	WarningPercents []int
+	Enforcement     Enforcement
+	PeriodStart     time.Time
+	LimitMicros     money.USD
+	SettledMicros   money.USD
+	HeldMicros      money.USD
+	OverrunMicros   money.USD
+	WarnedAt        *time.Time
+	WarnedPercent   int
+	ForetoldPercent int
+	ExhaustedAt     *time.Time
+	Version         int64
 }
 
 func (b *balance) available() money.USD { return b.LimitMicros - b.SettledMicros - b.HeldMicros }
@@ -155,6 +182,24 @@ var present time.Time
 
 // lock locks the budgets that the payers touch, in scope order in one statement, and returns their balances in the month.
 func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers ...Payer) ([]*balance, error) {
+	since := month
+	if month.Equal(present) {
+		since = clock.StartOfMonth(tx.Now)
+	}
+	defs, err := b.lockSince(ctx, tx, since, payers)
+	if err != nil || len(defs) == 0 {
+		return nil, err
+	}
+	if month.Equal(present) {
+		if month, err = presentMonth(ctx, tx, idsOf(defs)); err != nil {
+			return nil, err
+		}
+	}
+	return b.balances(ctx, tx, slices.DeleteFunc(defs, func(d definition) bool { return !d.covers(month) }), month)
+}
+
+// lockSince locks the budgets that the payers touch in a month or later.
+func (b *Book) lockSince(ctx context.Context, tx *audit.Tx, month time.Time, payers []Payer) ([]definition, error) {
 	if err := lockDefinitions(ctx, tx, false); err != nil {
 		return nil, err
 	}
@@ -165,29 +210,32 @@ func (b *Book) lock(ctx context.Context, tx *audit.Tx, month time.Time, payers .
 			projects = append(projects, string(p.Project))
 		}
 	}
-	rows, err := tx.Query(ctx, `
-		SELECT id
-		FROM user_budgets
-		WHERE scope = 'ORGANISATION' AND scope_id = '`+OrganisationID+`' OR scope = 'TEAM' AND scope_id = ANY($1)
-		   OR scope = 'PROJECT' AND scope_id = ANY($2) OR scope = 'USER' AND scope_id = ANY($3)
-		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', scope), scope_id
-		FOR NO KEY UPDATE`, teams, projects, users)
+	locked := func() ([]definition, error) {
+		return postgres.Many[definition](ctx, tx, `
+			SELECT`+definitionColumns+`
+			FROM user_budgets b
+			WHERE (b.scope = 'ORGANISATION' AND b.scope_id = '`+OrganisationID+`' OR b.scope = 'TEAM' AND b.scope_id = ANY($1)
+			   OR b.scope = 'PROJECT' AND b.scope_id = ANY($2) OR b.scope = 'USER' AND b.scope_id = ANY($3)) AND b.valid_until > $4
+			ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope), b.scope_id, b.valid_from
+			FOR NO KEY UPDATE`, teams, projects, users, month)
+	}
+	defs, err := locked()
 	if err != nil {
 		return nil, err
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
+	made, err := b.fromTemplates(ctx, tx, defs, payers)
+	if err != nil || !made {
+		return defs, err
 	}
-	if len(ids) == 0 {
-		return nil, nil
+	return locked()
+}
+
+func idsOf(defs []definition) []string {
+	ids := make([]string, len(defs))
+	for i, d := range defs {
+		ids[i] = d.ID
 	}
-	if month.Equal(present) {
-		if month, err = presentMonth(ctx, tx, ids); err != nil {
-			return nil, err
-		}
-	}
-	return b.balances(ctx, tx, ids, month)
+	return ids
 }
 
 // Lock locks the WorkSpaces' holds, and then every budget that their holders and the payers touch, until the transaction
@@ -220,15 +268,20 @@ func presentMonth(ctx context.Context, tx *audit.Tx, ids []string) (time.Time, e
 	return month.UTC(), err
 }
 
-// balances reads the balances of locked budgets, opening the period where this is the first movement in it.
-func (b *Book) balances(ctx context.Context, tx *audit.Tx, ids []string, month time.Time) ([]*balance, error) {
+// balances reads the balances of locked budgets in a month, opening the period where this is the first movement in it.
+func (b *Book) balances(ctx context.Context, tx *audit.Tx, defs []definition, month time.Time) ([]*balance, error) {
+	ids, starts := idsOf(defs), make([]time.Time, len(defs))
+	for i, d := range defs {
+		starts[i], _ = d.of(month)
+	}
 	for attempt := 0; ; attempt++ {
 		found, err := postgres.Many[balance](ctx, tx, `
-			SELECT b.id AS budget_id, b.scope, b.scope_id, b.warning_percent, b.enforcement, p.period_start,
-			       p.limit_micros, p.settled_micros, p.held_micros, p.overrun_micros, p.warned_at, p.exhausted_at, p.version
-			FROM user_budgets b JOIN budget_periods p ON p.budget_id = b.id
-			WHERE b.id = ANY($1) AND p.period_start = $2
-			ORDER BY array_position($1, b.id)`, ids, month)
+			SELECT b.id AS budget_id, b.scope, b.scope_id, b.warning_percents, b.enforcement, p.period_start, p.limit_micros, p.settled_micros,
+			       p.held_micros, p.overrun_micros, p.warned_at, p.warned_percent, p.foretold_percent, p.exhausted_at, p.version
+			FROM unnest($1::text[], $2::timestamptz[]) WITH ORDINALITY o (budget, start, i)
+			JOIN user_budgets b ON b.id = o.budget
+			JOIN budget_periods p ON p.budget_id = o.budget AND p.period_start = o.start
+			ORDER BY o.i`, ids, starts)
 		if err != nil {
 			return nil, err
 		}
@@ -239,56 +292,49 @@ func (b *Book) balances(ctx context.Context, tx *audit.Tx, ids []string, month t
 			}
 			return out, nil
 		}
-		for _, budgetID := range ids {
-			if slices.ContainsFunc(found, func(x balance) bool { return x.BudgetID == budgetID }) {
+		for _, d := range defs {
+			if slices.ContainsFunc(found, func(x balance) bool { return x.BudgetID == d.ID }) {
 				continue
 			}
-			if err := b.openPeriod(ctx, tx, budgetID, month, true); err != nil {
+			if err := b.openPeriod(ctx, tx, d, month); err != nil {
 				return nil, err
 			}
 		}
 	}
 }
 
-// openPeriod begins a budget's month. Reservations live in the present month only: what is held is carried into it out
-// of the month before. A budget that is new begins with what was settled this month already.
-func (b *Book) openPeriod(ctx context.Context, tx *audit.Tx, budgetID string, month time.Time, carry bool) error {
-	var scope Scope
-	var scopeID string
-	var limit, held, settled money.USD
-	if err := tx.QueryRow(ctx, `SELECT scope, scope_id, amount_micros + lent_micros FROM user_budgets WHERE id = $1`, budgetID).
-		Scan(&scope, &scopeID, &limit); err != nil {
-		return err
-	}
-	settled, err := b.Spent(ctx, tx, scope, scopeID, month, clock.StartOfNextMonth(month))
+// openPeriod begins a budget's period with the month in it. Reservations live in the present month only: what is held is
+// carried into it out of the period before. A budget that is new begins with what was settled in the period already.
+func (b *Book) openPeriod(ctx context.Context, tx *audit.Tx, d definition, month time.Time) error {
+	limit, held := d.AmountMicros+d.LentMicros, money.USD(0)
+	start, end := d.of(month)
+	settled, err := b.Spent(ctx, tx, d.Scope, d.ScopeID, start, end)
 	if err != nil {
 		return err
 	}
-	newest, err := presentMonth(ctx, tx, []string{budgetID})
+	newest, err := presentMonth(ctx, tx, []string{d.ID})
 	if err != nil {
 		return err
 	}
-	if !month.Before(newest) {
-		if held, err = heldFor(ctx, tx, scope, scopeID); err != nil {
+	if end.After(newest) {
+		if held, err = heldFor(ctx, tx, d.Scope, d.ScopeID); err != nil {
 			return err
 		}
-		if carry {
-			if err := b.carryOut(ctx, tx, budgetID, month); err != nil {
-				return err
-			}
+		if err := b.carryOut(ctx, tx, d, start); err != nil {
+			return err
 		}
 	}
 	overrun := max(0, settled+held-limit)
 	if _, err = tx.Exec(ctx, `
 		INSERT INTO budget_periods (budget_id, period_start, period_end, limit_micros, settled_micros, held_micros, overrun_micros)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		budgetID, month, clock.StartOfNextMonth(month), limit, settled, held, overrun); err != nil {
+		d.ID, start, end, limit, settled, held, overrun); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, `
 		INSERT INTO budget_entries (budget_id, period_start, balance_version, at, kind, limit_delta_micros, settled_delta_micros, held_delta_micros, overrun_delta_micros, reason)
 		VALUES ($1, $2, 1, $3, 'open', $4, $5, $6, $7, 'the period begins')`,
-		budgetID, month, tx.Now, limit, settled, held, overrun)
+		d.ID, start, tx.Now, limit, settled, held, overrun)
 	return err
 }
 
@@ -304,9 +350,10 @@ func heldFor(ctx context.Context, q postgres.Querier, s Scope, scopeID string) (
 	return held, err
 }
 
-func (b *Book) carryOut(ctx context.Context, tx *audit.Tx, budgetID string, month time.Time) error {
+// carryOut takes what is held out of the periods that begin before a time.
+func (b *Book) carryOut(ctx context.Context, tx *audit.Tx, d definition, before time.Time) error {
 	rows, err := tx.Query(ctx, `
-		SELECT period_start FROM budget_periods WHERE budget_id = $1 AND period_start < $2 AND held_micros > 0`, budgetID, month)
+		SELECT period_start FROM budget_periods WHERE budget_id = $1 AND period_start < $2 AND held_micros > 0`, d.ID, before)
 	if err != nil {
 		return err
 	}
@@ -315,7 +362,7 @@ func (b *Book) carryOut(ctx context.Context, tx *audit.Tx, budgetID string, mont
 		return err
 	}
 	for _, start := range starts {
-		old, err := b.balances(ctx, tx, []string{budgetID}, start)
+		old, err := b.balances(ctx, tx, []definition{d}, start)
 		if err != nil {
 			return err
 		}
@@ -355,37 +402,42 @@ func (b *balance) queue(writes *pgx.Batch, now time.Time, m movement) {
 	}
 	writes.Queue(`
 		UPDATE budget_periods
-		SET limit_micros = $3, settled_micros = $4, held_micros = $5, overrun_micros = $6, version = $7, warned_at = $8, exhausted_at = $9
+		SET limit_micros = $3, settled_micros = $4, held_micros = $5, overrun_micros = $6, version = $7, warned_at = $8, warned_percent = $9,
+		    foretold_percent = $10, exhausted_at = $11
 		WHERE budget_id = $1 AND period_start = $2`,
-		b.BudgetID, b.PeriodStart, b.LimitMicros, b.SettledMicros, b.HeldMicros, b.OverrunMicros, b.Version, b.WarnedAt, b.ExhaustedAt)
+		b.BudgetID, b.PeriodStart, b.LimitMicros, b.SettledMicros, b.HeldMicros, b.OverrunMicros, b.Version, b.WarnedAt, b.WarnedPercent,
+		b.ForetoldPercent, b.ExhaustedAt)
 	writes.Queue(`
 		INSERT INTO budget_entries (budget_id, period_start, balance_version, at, kind, workspace_id, limit_delta_micros, settled_delta_micros, held_delta_micros, overrun_delta_micros, reason)
 		VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, $8, $9, $10, $11)`,
 		b.BudgetID, b.PeriodStart, b.Version, now, m.kind, m.workspace, m.limit, m.settled, m.held, b.OverrunMicros-before, m.reason)
 }
 
-// crossings records, once per limit, that a balance has come to its warning threshold or its limit, and tells the
-// engineer and the team's lead (Requirements 12.2 and 12.3).
+// crossings records, once per threshold and limit, that a balance has come to a warning threshold or its limit, and tells
+// the engineer and the team's lead (Requirements 12.2 and 12.3).
 func crossings(ctx context.Context, tx *audit.Tx, b *balance, p Payer) error {
-	committed := b.SettledMicros + b.HeldMicros
-	if b.WarnedAt == nil && committed > 0 && committed >= b.LimitMicros.Share(int64(b.WarningPercent), 100) {
-		if err := cross(ctx, tx, b, p, "budget.warning", "warned_at", b.WarningPercent); err != nil {
+	reached := b.reached()
+	for _, t := range b.WarningPercents {
+		if t <= b.WarnedPercent || t > reached {
+			continue
+		}
+		b.WarnedAt, b.WarnedPercent = &tx.Now, t
+		if err := cross(ctx, tx, b, p, "budget.warning", t); err != nil {
 			return err
 		}
-		b.WarnedAt = &tx.Now
 	}
-	if b.ExhaustedAt == nil && committed > 0 && committed >= b.LimitMicros {
-		if err := cross(ctx, tx, b, p, "budget.exhausted", "exhausted_at", 100); err != nil {
-			return err
-		}
+	if committed := b.SettledMicros + b.HeldMicros; b.ExhaustedAt == nil && committed > 0 && committed >= b.LimitMicros {
 		b.ExhaustedAt = &tx.Now
+		return cross(ctx, tx, b, p, "budget.exhausted", 100)
 	}
 	return nil
 }
 
-func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind, column string, percent int) error {
-	if _, err := tx.Exec(ctx, `UPDATE budget_periods SET `+column+` = $3 WHERE budget_id = $1 AND period_start = $2`,
-		b.BudgetID, b.PeriodStart, tx.Now); err != nil {
+func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind string, percent int) error {
+	if _, err := tx.Exec(ctx, `
+		UPDATE budget_periods
+		SET warned_at = $3, warned_percent = $4, exhausted_at = $5
+		WHERE budget_id = $1 AND period_start = $2`, b.BudgetID, b.PeriodStart, b.WarnedAt, b.WarnedPercent, b.ExhaustedAt); err != nil {
 		return err
 	}
 	payload := map[string]any{
@@ -393,7 +445,7 @@ func cross(ctx context.Context, tx *audit.Tx, b *balance, p Payer, kind, column 
 		"settled": b.SettledMicros.String(), "held": b.HeldMicros.String(), "period_start": b.PeriodStart.Format(time.RFC3339),
 	}
 	// The version, and not the limit: one that is raised and set back is crossed again.
-	key := fmt.Sprintf("%s:%s:%s:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.Version)
+	key := fmt.Sprintf("%s:%s:%s:%d:%d", kind, b.BudgetID, b.PeriodStart.Format("2006-01"), b.Version, percent)
 	for _, m := range []notify.Message{{Key: key + ":user", User: p.User}, {Key: key + ":team", Team: p.Team}} {
 		if m.User == "" && m.Team == "" {
 			continue // what was lent to all has ended: there is nobody in particular

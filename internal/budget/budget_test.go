@@ -138,7 +138,7 @@ func (r *room) audit(t *testing.T) {
 		"what is held differs from the holds": `
 			SELECT count(*)
 			FROM user_budgets b JOIN LATERAL (SELECT * FROM budget_periods p WHERE p.budget_id = b.id ORDER BY period_start DESC LIMIT 1) p ON true
-			WHERE p.held_micros <> (
+			WHERE b.closed_at IS NULL AND p.held_micros <> (
 				SELECT coalesce(sum(fixed_micros + lease_micros), 0)
 				FROM budget_holds h
 				WHERE CASE b.scope WHEN 'ORGANISATION' THEN true WHEN 'TEAM' THEN h.team_id = b.scope_id
@@ -622,7 +622,7 @@ func TestALimitBelowWhatIsCommittedMustBeMeant(t *testing.T) {
 		{budget.Setting{Amount: 50 * money.Dollar, IfVersion: &stale}, budget.ErrChanged},
 		{budget.Setting{Amount: -1}, budget.ErrAmount},
 		{budget.Setting{Amount: money.Max + 1}, budget.ErrAmount},
-		{budget.Setting{Amount: money.Dollar, WarningPercent: 100}, budget.ErrWarning},
+		{budget.Setting{Amount: money.Dollar, WarningPercents: []int{100}}, budget.ErrWarning},
 	} {
 		if err := lower(c.s); !errors.Is(err, c.want) {
 			t.Errorf("%+v: %v, want %v", c.s, err, c.want)

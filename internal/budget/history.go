@@ -12,22 +12,23 @@ import (
 
 // Version is what a budget was from a time on. SetBy is an actor's id; a loan that ended by itself was ended by the system.
 type Version struct {
-	Version        int64
-	At             time.Time
-	SetBy          string
-	Cause          string // set, request, loan, loan_ended, template
-	RequestID      *id.BudgetRequest
-	Amount         money.USD
-	Lent           money.USD
-	WarningPercent int
-	Enforcement    Enforcement
+	Version   int64
+	At        time.Time
+	SetBy     string
+	Cause     string // set, request, loan, loan_ended, template
+	RequestID *id.BudgetRequest
+	Amount    money.USD
+	Lent      money.USD
+	validity
+	WarningPercents []int
+	Enforcement     Enforcement
 }
 
 // keepVersion writes down what a budget has just become.
 func keepVersion(ctx context.Context, tx *audit.Tx, budgetID, cause string, request id.BudgetRequest) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO budget_versions (budget_id, version, at, set_by, cause, request_id, amount_micros, lent_micros, warning_percent, enforcement)
-		SELECT id, version, $2, $3, $4, nullif($5, ''), amount_micros, lent_micros, warning_percent, enforcement
+		INSERT INTO budget_versions (budget_id, version, at, set_by, cause, request_id, amount_micros, lent_micros, period, valid_from, valid_until, warning_percents, enforcement)
+		SELECT id, version, $2, $3, $4, nullif($5, ''), amount_micros, lent_micros, period, valid_from, valid_until, warning_percents, enforcement
 		FROM user_budgets
 		WHERE id = $1`, budgetID, tx.Now, tx.Actor.ID(), cause, request)
 	return err
@@ -36,10 +37,11 @@ func keepVersion(ctx context.Context, tx *audit.Tx, budgetID, cause string, requ
 // History is what a budget was, the newest first; before is the version of the last one on the page before, or 0.
 func History(ctx context.Context, q postgres.Querier, budgetID id.Budget, before int64, limit int) ([]Version, error) {
 	return postgres.Many[Version](ctx, q, `
-		SELECT version, at, set_by, cause, request_id, amount_micros AS amount, lent_micros AS lent, warning_percent, enforcement
-		FROM budget_versions
-		WHERE budget_id = $1 AND ($2 = 0 OR version < $2)
-		ORDER BY version DESC
+		SELECT b.version, b.at, b.set_by, b.cause, b.request_id, b.amount_micros AS amount, b.lent_micros AS lent,`+validityColumns+`,
+		       b.warning_percents, b.enforcement
+		FROM budget_versions b
+		WHERE b.budget_id = $1 AND ($2 = 0 OR b.version < $2)
+		ORDER BY b.version DESC
 		LIMIT $3`, budgetID, before, limit)
 }
 
@@ -71,10 +73,6 @@ func Entries(ctx context.Context, q postgres.Querier, budgetID id.Budget, before
 
 // Get is a budget by its id; pgx.ErrNoRows if there is none.
 func Get(ctx context.Context, q postgres.Querier, budgetID id.Budget, now time.Time) (Budget, error) {
-	var s Scope
-	var scopeID string
-	if err := q.QueryRow(ctx, `SELECT scope, scope_id FROM user_budgets WHERE id = $1`, budgetID).Scan(&s, &scopeID); err != nil {
-		return Budget{}, err
-	}
-	return Find(ctx, q, s, scopeID, now)
+	found, err := budgets(ctx, q, now, `WHERE b.id = $2`, budgetID)
+	return one(found, err)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/notify"
@@ -151,6 +152,11 @@ func (b *Book) Charge(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Paye
 		holder = p
 	}
 	// All of both payers' budgets are locked at once, in scope order, before anything moves.
+	if month.Before(clock.StartOfMonth(tx.Now)) {
+		if _, err := b.lockSince(ctx, tx, month, []Payer{p, holder}); err != nil {
+			return err
+		}
+	}
 	if _, err := b.lock(ctx, tx, present, p, holder); err != nil {
 		return err
 	}

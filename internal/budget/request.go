@@ -8,6 +8,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
@@ -289,10 +290,14 @@ func (b *Book) Approve(ctx context.Context, tx *audit.Tx, request id.BudgetReque
 	if d.Forever {
 		until = nil
 	}
-	var amount, lent money.USD
-	if err := tx.QueryRow(ctx, `SELECT amount_micros, lent_micros FROM user_budgets WHERE id = $1 FOR NO KEY UPDATE`, r.BudgetID).Scan(&amount, &lent); err != nil {
+	about, err := b.define(ctx, tx, string(r.BudgetID))
+	if err != nil {
 		return r, err
 	}
+	if !about.until().After(tx.Now) {
+		return r, ErrEnded
+	}
+	amount, lent := about.AmountMicros, about.LentMicros
 	if amount+lent+granted > money.Max {
 		return r, ErrAmount
 	}
@@ -306,7 +311,7 @@ func (b *Book) Approve(ctx context.Context, tx *audit.Tx, request id.BudgetReque
 	} else {
 		amount += granted
 	}
-	if _, err := b.redefine(ctx, tx, r.BudgetID, amount, lent, cause, request); err != nil {
+	if _, err := b.redefine(ctx, tx, about, amount, lent, cause, request); err != nil {
 		return r, err
 	}
 	if _, err := tx.Exec(ctx, `
@@ -342,27 +347,35 @@ func (r Request) payload(tx *audit.Tx) map[string]any {
 	return map[string]any{"request_id": string(r.ID), "scope": string(r.Scope), "scope_id": r.ScopeID, "decided_by": string(tx.Actor.User)}
 }
 
-// redefine gives a locked budget another amount and other loans, now and in the month that is open.
-func (b *Book) redefine(ctx context.Context, tx *audit.Tx, budgetID id.Budget, amount, lent money.USD, cause string, request id.BudgetRequest) (*balance, error) {
-	ids := []string{string(budgetID)}
-	month, err := presentMonth(ctx, tx, ids)
-	if err != nil {
-		return nil, err
-	}
-	balances, err := b.balances(ctx, tx, ids, month) // opens the month with the limit before
+// redefine gives a locked budget another amount and other loans, now and in the period that is open.
+func (b *Book) redefine(ctx context.Context, tx *audit.Tx, d definition, amount, lent money.USD, cause string, request id.BudgetRequest) (*balance, error) {
+	bal, err := b.open(ctx, tx, d) // with the limit before
 	if err != nil {
 		return nil, err
 	}
 	if _, err := tx.Exec(ctx, `
 		UPDATE user_budgets
 		SET amount_micros = $2, lent_micros = $3, updated_at = $4, version = version + 1
-		WHERE id = $1`, budgetID, amount, lent, tx.Now); err != nil {
+		WHERE id = $1`, d.ID, amount, lent, tx.Now); err != nil {
 		return nil, err
 	}
-	if err := keepVersion(ctx, tx, string(budgetID), cause, request); err != nil {
+	if err := keepVersion(ctx, tx, d.ID, cause, request); err != nil || !d.until().After(clock.StartOfMonth(tx.Now)) {
+		return bal, err // what is over stays as it was
+	}
+	return bal, relimit(ctx, tx, bal, amount+lent, cause+" "+string(request))
+}
+
+// open is the balance of a locked budget in the present month, or in the nearest in which it counts.
+func (b *Book) open(ctx context.Context, tx *audit.Tx, d definition) (*balance, error) {
+	month, err := presentMonth(ctx, tx, []string{d.ID})
+	if err != nil {
 		return nil, err
 	}
-	return balances[0], relimit(ctx, tx, balances[0], amount+lent, cause+" "+string(request))
+	balances, err := b.balances(ctx, tx, []definition{d}, d.near(month))
+	if err != nil {
+		return nil, err
+	}
+	return balances[0], nil
 }
 
 // Decline refuses a request.
@@ -445,11 +458,11 @@ func (b *Book) ReturnLoan(ctx context.Context, tx *audit.Tx) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var amount, lent money.USD
-	if err := tx.QueryRow(ctx, `SELECT amount_micros, lent_micros FROM user_budgets WHERE id = $1 FOR NO KEY UPDATE`, r.BudgetID).Scan(&amount, &lent); err != nil {
+	about, err := b.define(ctx, tx, string(r.BudgetID))
+	if err != nil {
 		return 0, err
 	}
-	bal, err := b.redefine(ctx, tx, r.BudgetID, amount, lent-*r.Granted, "loan_ended", r.ID)
+	bal, err := b.redefine(ctx, tx, about, about.AmountMicros, about.LentMicros-*r.Granted, "loan_ended", r.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -471,6 +484,9 @@ func (b *Book) ReturnLoan(ctx context.Context, tx *audit.Tx) (int, error) {
 		Key: "budget.loan_ended:" + string(r.ID), Kind: "budget.loan_ended", User: r.AskedBy, Payload: payload,
 	}); err != nil {
 		return 0, err
+	}
+	if !about.until().After(clock.StartOfMonth(tx.Now)) {
+		return len(over) + 1, nil
 	}
 	return len(over) + 1, crossings(ctx, tx, bal, r.concerned())
 }

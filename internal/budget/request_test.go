@@ -119,7 +119,7 @@ func TestALoanIsLentAndGoesBackByItself(t *testing.T) {
 		t.Fatalf("history: %+v %v", history, err)
 	}
 	r.audit(t)
-	if a, err := budget.Audit(t.Context(), r.Pool); err != nil || len(a.Differences) != 0 || a.Entries == 0 {
+	if a, err := budget.Audit(t.Context(), r.Pool, r.clock.Now()); err != nil || len(a.Differences) != 0 || a.Entries == 0 {
 		t.Fatalf("audit: %+v %v", a, err)
 	}
 }
@@ -313,7 +313,7 @@ func TestAnAuditNamesEachDifference(t *testing.T) {
 	r.mustHold(t, "ws_a", r.payer(), 10*money.Dollar, money.Dollar)
 	r.Exec(t, `UPDATE budget_periods SET settled_micros = settled_micros + 7, version = version + 1 WHERE budget_id = $1`, r.mine(t).ID)
 	r.Exec(t, `UPDATE budget_holds SET lease_micros = 0`)
-	a, err := budget.Audit(t.Context(), r.Pool)
+	a, err := budget.Audit(t.Context(), r.Pool, r.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

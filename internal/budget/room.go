@@ -24,9 +24,9 @@ func ReadRoom(ctx context.Context, q postgres.Querier, now time.Time) (*Room, er
 		Micros  money.USD
 	}
 	found, err := postgres.Many[row](ctx, q, `
-		SELECT b.scope, b.scope_id, coalesce(p.limit_micros - p.settled_micros - p.held_micros, b.amount_micros) AS micros
-		FROM user_budgets b LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period_start = $1
-		WHERE b.enforcement <> 'warn'`, clock.StartOfMonth(now))
+		SELECT b.scope, b.scope_id, coalesce(p.limit_micros - p.settled_micros - p.held_micros, b.amount_micros + b.lent_micros) AS micros
+		FROM user_budgets b LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period_start <= $1 AND p.period_end > $1
+		WHERE b.enforcement <> 'warn' AND b.valid_from <= $1 AND b.valid_until > $1`, clock.StartOfMonth(now))
 	if err != nil {
 		return nil, err
 	}

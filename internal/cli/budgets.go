@@ -20,11 +20,20 @@ func (s *session) usedCell(b client.Budget) cell {
 		switch {
 		case b.ConsumedPercent >= 100:
 			used.style = &styleBad
-		case b.ConsumedPercent >= b.WarningPercent:
+		case len(b.WarningPercents) > 0 && b.ConsumedPercent >= b.WarningPercents[0]:
 			used.style = &styleBusy
 		}
 	}
 	return used
+}
+
+// percents are thresholds.
+func percents(all []int64) cell {
+	out := make([]string, len(all))
+	for i, p := range all {
+		out[i] = fmt.Sprintf("%d %%", p)
+	}
+	return words(strings.Join(out, ", "))
 }
 
 // budgetsList is all budgets that one may see.
@@ -69,6 +78,9 @@ func (s *session) budgetTable(b client.Budget) *table {
 	t.pair("Scope", words(string(b.Scope)))
 	t.pair("Scope ID", words(b.ScopeId))
 	t.pair("Name", wordsOf(b.Name))
+	t.pair("Period", words(string(b.Period)))
+	t.pair("Counts from", words(b.FirstMonth))
+	t.pair("Counts until", wordsOf(b.LastMonth))
 	t.pair("From", instant(b.PeriodStart))
 	t.pair("To", instant(b.PeriodEnd))
 	t.pair("Amount USD", dollars(b.Amount))
@@ -79,10 +91,11 @@ func (s *session) budgetTable(b client.Budget) *table {
 	t.pair("Available USD", dollars(b.Available))
 	t.pair("Overrun USD", dollars(b.Overrun))
 	t.pair("Used", s.usedCell(b))
-	t.pair("Warning at", percent(b.WarningPercent))
+	t.pair("Warning at", percents(b.WarningPercents))
 	t.pair("Warned", instantOf(b.WarnedAt))
 	t.pair("Used up", instantOf(b.ExhaustedAt))
 	t.pair("Enforcement", words(b.Enforcement))
+	t.pair("Follows", wordsOf(b.TemplateId))
 	t.pair("Version", count(b.Version))
 	return t
 }
@@ -155,13 +168,13 @@ func (e *env) budgetsHistoryCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := &table{head: []string{"VERSION", "AT", "BY", "CAUSE", "AMOUNT USD", "LENT USD", "WARNING PERCENT", "ENFORCEMENT", "REQUEST"}, none: "No history."}
+		t := &table{head: []string{"VERSION", "AT", "BY", "CAUSE", "AMOUNT USD", "LENT USD", "PERIOD", "FROM", "UNTIL", "WARNING PERCENT", "ENFORCEMENT", "REQUEST"}, none: "No history."}
 		for _, v := range found.items {
 			by := words(v.SetBy)
 			if v.SetByName != nil {
 				by = words(*v.SetByName)
 			}
-			t.row(count(v.Version), instant(v.At), by, words(string(v.Cause)), dollars(v.Amount), dollars(v.Lent), percent(v.WarningPercent), words(v.Enforcement), wordsOf(v.RequestId))
+			t.row(count(v.Version), instant(v.At), by, words(string(v.Cause)), dollars(v.Amount), dollars(v.Lent), words(v.Period), words(v.FirstMonth), wordsOf(v.LastMonth), percents(v.WarningPercents), words(v.Enforcement), wordsOf(v.RequestId))
 		}
 		return emitList(s, found, t)
 	})

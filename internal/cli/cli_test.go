@@ -474,7 +474,7 @@ func TestTerminatingAsksWhereSomebodyCanAnswer(t *testing.T) {
 func TestBudgetsHaveBarsOnATerminal(t *testing.T) {
 	const m = `{"amount":"1.500000","currency":"USD"}`
 	b := against(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		item := `{"id":"b","scope":"TEAM","scope_id":"team_1","name":"backend","amount":` + m + `,"warning_percent":80,"enforcement":"block","period_start":"2026-11-01T00:00:00Z","period_end":"2026-12-01T00:00:00Z","settled":` + m + `,"held":` + m + `,"available":{"amount":"-1.500000","currency":"USD"},"overrun":` + m + `,"consumed_percent":50,"version":1}`
+		item := `{"id":"b","scope":"TEAM","scope_id":"team_1","name":"backend","amount":` + m + `,"warning_percents":[80],"period":"MONTHLY","first_month":"2026-11","enforcement":"block","period_start":"2026-11-01T00:00:00Z","period_end":"2026-12-01T00:00:00Z","settled":` + m + `,"held":` + m + `,"available":{"amount":"-1.500000","currency":"USD"},"overrun":` + m + `,"consumed_percent":50,"version":1}`
 		if r.Method == http.MethodPut {
 			body, _ := io.ReadAll(r.Body)
 			if want := `{"accept_overrun":true,"amount":"400"}`; strings.TrimSpace(string(body)) != want || r.URL.Path != "/api/v1/budgets/TEAM/backend" {

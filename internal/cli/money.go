@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -19,7 +20,7 @@ or may start both count; nothing starts that does not fit into every budget it f
 		Example: "  forge budgets\n  forge budgets -o json | jq '.[] | select(.consumed_percent >= 80)'\n  forge budgets set TEAM backend 400",
 	}
 	e.listsBudgets(c, &limit)
-	c.AddCommand(e.budgetsListCommand(), e.budgetsShowCommand(), e.budgetsSetCommand(), e.budgetsHistoryCommand(), e.budgetsAuditCommand(),
+	c.AddCommand(e.budgetsListCommand(), e.budgetsShowCommand(), e.budgetsSetCommand(), e.budgetsHistoryCommand(), e.budgetsDeleteCommand(), e.budgetsTemplateCommand(), e.budgetsAuditCommand(),
 		e.budgetsCheckCommand(), e.budgetsRequestCommand(), e.budgetsRequestsCommand(), e.budgetsApproveCommand(), e.budgetsDeclineCommand(), e.budgetsWithdrawCommand())
 	return c
 }
@@ -59,20 +60,28 @@ func bar(percent int64) string {
 var amount = regexp.MustCompile(`^[0-9]+(\.[0-9]{1,6})?$`)
 
 func (e *env) budgetsSetCommand() *cobra.Command {
-	var warning int64
-	var enforcement string
+	var warnings []int
+	var enforcement, period, months string
 	var accept bool
 	c := &cobra.Command{
 		Use: "set SCOPE ID AMOUNT", Short: "Make or change a budget", Args: cobra.ExactArgs(3),
-		Long: `Sets what a scope may spend in a month, in USD. SCOPE is ORGANISATION, TEAM, PROJECT or USER,
+		Long: `Sets what a scope may spend in a period, in USD. SCOPE is ORGANISATION, TEAM, PROJECT or USER,
 ID is its id or name ("organisation" for the organisation). Zero admits nothing. It sets all of
 the budget: without their flags the warning is at 80 percent and the enforcement is block,
-whatever they were before.`,
+whatever they were before. The period stays as it is, or is a month.
+
+Periods begin and end with months in UTC. Another --period ends the budget that there is with
+this month, and makes a new one, which has its loans. --months is for a span that is no month,
+quarter or year: the first and the last of its months.`,
 		Example: `  forge budgets set TEAM backend 400
-  forge budgets set ORGANISATION organisation 25000 --warning-percent 90
+  forge budgets set ORGANISATION organisation 25000 --warning-percent 50,80,95
+  forge budgets set TEAM backend 1200 --period quarterly
+  forge budgets set PROJECT ledger 5000 --months 2027-01..2027-05
   forge budgets set USER ada 50 --enforcement block_and_stop --accept-overrun`,
 	}
-	c.Flags().Int64Var(&warning, "warning-percent", 0, "warn when this much is gone, 1 to 99 (80)")
+	c.Flags().IntSliceVar(&warnings, "warning-percent", nil, "warn when this much is gone, 1 to 99; several as 50,80 (80)")
+	c.Flags().StringVar(&period, "period", "", "monthly, quarterly or yearly (as it is, or monthly)")
+	c.Flags().StringVar(&months, "months", "", "the months that it is for, as FIRST..LAST like 2027-01..2027-03")
 	c.Flags().StringVar(&enforcement, "enforcement", "", "block, block_and_stop or warn (block)")
 	c.Flags().BoolVar(&accept, "accept-overrun", false, "allow a limit below what is spent or reserved already")
 	return e.remote(c, func(s *session, args []string) error {
@@ -84,8 +93,20 @@ whatever they were before.`,
 			return err
 		}
 		set := client.BudgetSet{Amount: args[2]}
-		if c.Flags().Changed("warning-percent") {
-			set.WarningPercent = &warning
+		set.WarningPercents = whole(warnings)
+		switch {
+		case months != "" && period != "":
+			return UsageError{Err: errors.New("--period and --months are two ways to say the same")}
+		case months != "":
+			first, last, ok := strings.Cut(months, "..")
+			if !ok {
+				return UsageError{Err: fmt.Errorf("--months is FIRST..LAST like 2027-01..2027-03, not %q", months)}
+			}
+			custom := client.BudgetSetPeriodCUSTOM
+			set.Period, set.FirstMonth, set.LastMonth = &custom, &first, &last
+		case period != "":
+			p := client.BudgetSetPeriod(strings.ToUpper(period))
+			set.Period = &p
 		}
 		if enforcement != "" {
 			how := client.BudgetSetEnforcement(enforcement)

@@ -329,8 +329,9 @@ func (s *Server) listBudgetHistory(ctx context.Context, in *struct {
 	return &struct{ Body api.BudgetVersionList }{api.BudgetVersionList{Items: mapped(found, func(b budget.Version) api.BudgetVersion {
 		v := api.BudgetVersion{
 			Version: b.Version, At: b.At.UTC(), SetBy: b.SetBy, SetByName: names[b.SetBy], Cause: b.Cause, Amount: usd(b.Amount), Lent: usd(b.Lent),
-			WarningPercent: b.WarningPercent, Enforcement: string(b.Enforcement),
+			Period: string(b.Period), WarningPercents: b.WarningPercents, Enforcement: string(b.Enforcement),
 		}
+		v.FirstMonth, v.LastMonth = months(b.ValidFrom, b.ValidUntil)
 		if b.RequestID != nil {
 			v.RequestID = string(*b.RequestID)
 		}
@@ -342,7 +343,7 @@ func (s *Server) auditBudgets(ctx context.Context, _ *struct{}) (*struct{ Body a
 	if policy.ReachOf(actor.From(ctx), policy.BudgetAudit) != policy.Any {
 		return nil, s.refused(ctx, policy.BudgetAudit)
 	}
-	a, err := budget.Audit(ctx, s.audit.Pool())
+	a, err := budget.Audit(ctx, s.audit.Pool(), s.audit.Clock()())
 	return &struct{ Body api.BudgetAudit }{api.BudgetAudit{
 		Budgets: a.Budgets, Periods: a.Periods, Entries: a.Entries, Differences: mapped(a.Differences, func(d budget.Difference) api.BudgetDifference {
 			stored, rebuilt := d.Texts()

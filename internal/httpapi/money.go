@@ -19,14 +19,23 @@ import (
 
 func (s *Server) moneyRoutes() {
 	route(s, http.MethodGet, "/budgets", "list-budgets", "Budgets with their balances", "Budgets", http.StatusOK, s.listBudgets)
+	route(s, http.MethodDelete, "/budgets/{id}", "end-budget", "Have a budget count no more from this month on", "Budgets", http.StatusOK, s.endBudget)
+	route(s, http.MethodGet, "/budgets/templates", "list-budget-templates", "The budgets of those who have none of their own", "Budgets", http.StatusOK, s.listBudgetTemplates)
+	route(s, http.MethodPut, "/budgets/templates", "set-budget-template", "Make or change the budget of everybody of a role or a team", "Budgets", http.StatusOK, s.setBudgetTemplate)
+	route(s, http.MethodDelete, "/budgets/templates/{id}", "end-budget-template", "Have a template count no more; budgets stay", "Budgets", http.StatusOK, s.endBudgetTemplate)
 	route(s, http.MethodPut, "/budgets/{scope}/{scope_id}", "set-budget", "Make or change a budget", "Budgets", http.StatusOK, s.setBudget)
 }
 
 func budgetView(b budget.Budget, names map[string]string) api.Budget {
 	v := api.Budget{
-		ID: string(b.ID), Scope: string(b.Scope), ScopeID: b.ScopeID, Name: names[b.ScopeID], Amount: usd(b.Amount), Lent: usd(b.Lent), Limit: usd(b.Limit), WarningPercent: b.WarningPercent,
-		Enforcement: string(b.Enforcement), PeriodStart: b.PeriodStart, PeriodEnd: b.PeriodEnd, Settled: usd(b.Settled), Held: usd(b.Held),
-		Available: usd(b.Available()), Overrun: usd(b.Overrun), WarnedAt: b.WarnedAt, ExhaustedAt: b.ExhaustedAt, Version: b.Version,
+		ID: string(b.ID), Scope: string(b.Scope), ScopeID: b.ScopeID, Name: names[b.ScopeID], Amount: usd(b.Amount), Lent: usd(b.Lent), Limit: usd(b.Limit),
+		WarningPercents: b.WarningPercents, Enforcement: string(b.Enforcement), Period: string(b.Period), PeriodStart: b.PeriodStart, PeriodEnd: b.PeriodEnd,
+		Settled: usd(b.Settled), Held: usd(b.Held), Available: usd(b.Available()), Overrun: usd(b.Overrun), WarnedAt: b.WarnedAt, WarnedPercent: b.WarnedPercent,
+		ExhaustedAt: b.ExhaustedAt, Version: b.Version,
+	}
+	v.FirstMonth, v.LastMonth = months(b.ValidFrom, b.ValidUntil)
+	if b.TemplateID != nil {
+		v.TemplateID = string(*b.TemplateID)
 	}
 	if b.Limit > 0 {
 		v.ConsumedPercent = int64((b.Settled + b.Held).Share(100, int64(b.Limit)))
@@ -34,13 +43,39 @@ func budgetView(b budget.Budget, names map[string]string) api.Budget {
 	return v
 }
 
-func (s *Server) listBudgets(ctx context.Context, in *struct{ Page }) (*struct{ Body api.BudgetList }, error) {
+const monthForm = "2006-01"
+
+// months are the first and the last of those from the one up to, and without, the other.
+func months(from time.Time, until *time.Time) (first, last string) {
+	if until != nil {
+		last = until.UTC().Add(-time.Microsecond).Format(monthForm)
+	}
+	return from.UTC().Format(monthForm), last
+}
+
+// monthOf reads a month that may be left out.
+func monthOf(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(monthForm, text)
+	if err != nil {
+		return at, budget.ErrPeriod.Sayf("%q is no month", text)
+	}
+	return at, nil
+}
+
+func (s *Server) listBudgets(ctx context.Context, in *struct {
+	Page
+	Ended bool `query:"ended" doc:"Also those that count no more"`
+},
+) (*struct{ Body api.BudgetList }, error) {
 	after, err := in.after("budgets")
 	if err != nil {
 		return nil, err
 	}
 	a, pool := actor.From(ctx), s.audit.Pool()
-	v := budget.View{Users: []string{string(a.User)}}
+	v := budget.View{Users: []string{string(a.User)}, Ended: in.Ended}
 	switch policy.ReachOf(a, policy.BudgetRead) {
 	case policy.Any:
 		v.All = true
@@ -85,8 +120,14 @@ func (s *Server) setBudget(ctx context.Context, in *struct {
 			return err
 		}
 		set := budget.Setting{
-			Scope: in.Scope, Amount: amount, WarningPercent: in.Body.WarningPercent, Enforcement: budget.Enforcement(in.Body.Enforcement),
-			AcceptOverrun: in.Body.AcceptOverrun, IfVersion: version,
+			Scope: in.Scope, Amount: amount, Period: budget.Period(in.Body.Period), WarningPercents: in.Body.WarningPercents,
+			Enforcement: budget.Enforcement(in.Body.Enforcement), AcceptOverrun: in.Body.AcceptOverrun, IfVersion: version,
+		}
+		if set.FirstMonth, err = monthOf(in.Body.FirstMonth); err != nil {
+			return err
+		}
+		if set.LastMonth, err = monthOf(in.Body.LastMonth); err != nil {
+			return err
 		}
 		var team id.Team
 		var owner id.User

@@ -34,6 +34,8 @@ type (
 	Budget string
 	// BudgetRequest is "brq_…".
 	BudgetRequest string
+	// BudgetTemplate is "btp_…".
+	BudgetTemplate string
 )
 
 // Kind is implemented by every typed id.
@@ -54,6 +56,7 @@ func (Usage) prefix() string            { return "use_" }
 func (CostRecord) prefix() string       { return "cost_" }
 func (Budget) prefix() string           { return "bud_" }
 func (BudgetRequest) prefix() string    { return "brq_" }
+func (BudgetTemplate) prefix() string   { return "btp_" }
 
 // New makes an id of the kind K: its prefix and a UUIDv7 in Crockford's base 32, lower case.
 func New[K Kind]() K {

@@ -53,6 +53,14 @@ for as long as its enforcement lets it.
 What to do: stop or terminate what is not needed (` + "`forge list`, `forge costs`" + `), or ask for more with
 ` + "`forge budgets request`" + `.`,
 	},
+	"budget.forecast": {
+		`{{budget .}} may be {{.percent}} percent used on {{date .at}}`,
+		`If {{budget . | lower}} goes on to cost {{usd .per_day}} a day, as on the average of the last seven days, it comes to {{.percent}} percent on {{date .at}}{{with .used_up_at}}, and
+is used up on {{date .}}{{end}}. Its period ends on {{date .period_end}}. This is an estimate.
+` + balance + `
+What to do: nothing if that is what you mean to spend; otherwise stop or terminate what is not needed (` + "`forge list`, `forge costs`" + `), or ask
+for more in time with ` + "`forge budgets request`" + `.`,
+	},
 	"budget.renewal_refused": {
 		`{{workspace .}} runs on without room in the budget`,
 		`The running time of {{workspace . | lower}} could not be reserved any further: a budget has no room left.

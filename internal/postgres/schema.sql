@@ -4,6 +4,9 @@
 -- :"app" is the application's role, named after the database. What tools make for themselves is not here: the table of
 -- applied migrations, the schema of the job queue, and the months of the audit log but for one call that makes them.
 
+-- For exclusion constraints over text.
+CREATE EXTENSION btree_gist;
+
 -- Which binaries may run on this schema. A server whose newest migration is older than oldest_binary refuses to start.
 CREATE TABLE schema_compatibility (
   singleton boolean PRIMARY KEY DEFAULT true,
@@ -745,6 +748,30 @@ FOR EACH STATEMENT EXECUTE FUNCTION note_late_records();
 
 -- Budgets -----------------------------------------------------------------------------------------------------------
 
+-- What everybody of a role or a team has who has no budget of their own. NULL is any; the one that says most counts.
+CREATE TABLE budget_templates (
+  id text PRIMARY KEY,
+  role text,
+  team_id text,
+  amount_micros bigint NOT NULL,
+  period text NOT NULL,
+  warning_percents integer[] NOT NULL,
+  enforcement text NOT NULL,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  ended_at timestamptz,
+  version bigint NOT NULL DEFAULT 1,
+  CONSTRAINT budget_templates_team_fk FOREIGN KEY (team_id) REFERENCES teams (id),
+  CONSTRAINT budget_templates_role_ck CHECK (role IN ('engineer', 'contractor', 'team_lead', 'finance', 'auditor', 'admin')),
+  CONSTRAINT budget_templates_amount_ck CHECK (amount_micros BETWEEN 0 AND 999999999999999999),
+  CONSTRAINT budget_templates_period_ck CHECK (period IN ('MONTHLY', 'QUARTERLY', 'YEARLY')),
+  CONSTRAINT budget_templates_warning_ck CHECK (cardinality(warning_percents) BETWEEN 1 AND 10 AND 0 < ALL (warning_percents) AND 100 > ALL (warning_percents)),
+  CONSTRAINT budget_templates_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))
+);
+CREATE UNIQUE INDEX budget_templates_for_uq ON budget_templates (coalesce(role, ''), coalesce(team_id, '')) WHERE ended_at IS NULL;
+
+-- What is to be spent per period. A budget counts for the whole months (UTC) from valid_from up to valid_until, and no two
+-- of a scope count in the same.
 CREATE TABLE user_budgets (
   id text PRIMARY KEY,
   scope text NOT NULL,
@@ -752,19 +779,30 @@ CREATE TABLE user_budgets (
   amount_micros bigint NOT NULL,
   lent_micros bigint NOT NULL DEFAULT 0, -- the sum of its loans: the limit is both together
   period text NOT NULL,
-  warning_percent integer NOT NULL,
+  valid_from timestamptz NOT NULL,
+  valid_until timestamptz NOT NULL DEFAULT 'infinity',
+  closed_at timestamptz, -- since when nothing is reserved under it any more
+  warning_percents integer[] NOT NULL,
   enforcement text NOT NULL,
+  template_id text, -- whose amount it follows
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   version bigint NOT NULL DEFAULT 1,
+  CONSTRAINT user_budgets_template_fk FOREIGN KEY (template_id) REFERENCES budget_templates (id),
   CONSTRAINT user_budgets_scope_ck CHECK (scope IN ('ORGANISATION', 'TEAM', 'PROJECT', 'USER')),
   CONSTRAINT user_budgets_amount_ck CHECK (amount_micros BETWEEN 0 AND 999999999999999999),
   CONSTRAINT user_budgets_lent_ck CHECK (lent_micros >= 0 AND amount_micros + lent_micros <= 999999999999999999),
-  CONSTRAINT user_budgets_period_ck CHECK (period IN ('MONTHLY')),
-  CONSTRAINT user_budgets_warning_ck CHECK (warning_percent BETWEEN 1 AND 99),
-  CONSTRAINT user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))
+  CONSTRAINT user_budgets_period_ck CHECK (period IN ('MONTHLY', 'QUARTERLY', 'YEARLY', 'CUSTOM')),
+  CONSTRAINT user_budgets_custom_ck CHECK (period <> 'CUSTOM' OR isfinite(valid_until)),
+  CONSTRAINT user_budgets_valid_ck CHECK (valid_until >= valid_from),
+  CONSTRAINT user_budgets_closed_ck CHECK (closed_at IS NULL OR isfinite(valid_until)),
+  CONSTRAINT user_budgets_warning_ck CHECK (cardinality(warning_percents) BETWEEN 1 AND 10 AND 0 < ALL (warning_percents) AND 100 > ALL (warning_percents)),
+  CONSTRAINT user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn')),
+  CONSTRAINT user_budgets_one_at_a_time_ex EXCLUDE USING gist (scope WITH =, scope_id WITH =, tstzrange(valid_from, valid_until) WITH &&)
 );
-CREATE UNIQUE INDEX user_budgets_scope_uq ON user_budgets (scope_id, scope);
+CREATE INDEX user_budgets_scope_idx ON user_budgets (scope_id, scope);
+CREATE INDEX user_budgets_open_idx ON user_budgets (valid_until) WHERE closed_at IS NULL;
+CREATE INDEX user_budgets_template_idx ON user_budgets (template_id) WHERE template_id IS NOT NULL;
 
 -- The balance of one budget in one period. The database itself refuses a commit beyond the limit: only an outside
 -- cause, written down as overrun, can pass it.
@@ -777,7 +815,9 @@ CREATE TABLE budget_periods (
   held_micros bigint NOT NULL DEFAULT 0,
   overrun_micros bigint NOT NULL DEFAULT 0,
   warned_at timestamptz,
+  warned_percent integer NOT NULL DEFAULT 0, -- the highest threshold that was told
   exhausted_at timestamptz,
+  foretold_percent integer NOT NULL DEFAULT 0, -- the highest threshold of which it was told when it may be reached
   version bigint NOT NULL DEFAULT 1,
   PRIMARY KEY (budget_id, period_start),
   CONSTRAINT budget_periods_budget_fk FOREIGN KEY (budget_id) REFERENCES user_budgets (id),
@@ -871,11 +911,14 @@ CREATE TABLE budget_versions (
   request_id text,
   amount_micros bigint NOT NULL,
   lent_micros bigint NOT NULL,
-  warning_percent integer NOT NULL,
+  period text NOT NULL,
+  valid_from timestamptz NOT NULL,
+  valid_until timestamptz NOT NULL,
+  warning_percents integer[] NOT NULL,
   enforcement text NOT NULL,
   PRIMARY KEY (budget_id, version),
   CONSTRAINT budget_versions_budget_fk FOREIGN KEY (budget_id) REFERENCES user_budgets (id),
-  CONSTRAINT budget_versions_cause_ck CHECK (cause IN ('set', 'request', 'loan', 'loan_ended', 'template'))
+  CONSTRAINT budget_versions_cause_ck CHECK (cause IN ('set', 'request', 'loan', 'loan_ended', 'template', 'ended'))
 );
 
 -- Messages to people ------------------------------------------------------------------------------------------------
@@ -1285,6 +1328,7 @@ CREATE CONSTRAINT TRIGGER users_recorded AFTER INSERT OR UPDATE OR DELETE ON use
 CREATE CONSTRAINT TRIGGER projects_recorded AFTER INSERT OR UPDATE OR DELETE ON projects DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprints_recorded AFTER INSERT OR UPDATE OR DELETE ON blueprints DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER user_budgets_recorded AFTER INSERT OR UPDATE OR DELETE ON user_budgets DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
+CREATE CONSTRAINT TRIGGER budget_templates_recorded AFTER INSERT OR UPDATE OR DELETE ON budget_templates DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER budget_requests_recorded AFTER INSERT OR UPDATE OR DELETE ON budget_requests DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprint_versions_recorded AFTER INSERT ON blueprint_versions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 CREATE CONSTRAINT TRIGGER blueprint_statuses_recorded AFTER INSERT ON blueprint_statuses DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
@@ -1303,7 +1347,7 @@ CREATE CONSTRAINT TRIGGER workspaces_recorded_again AFTER UPDATE ON workspaces D
 CREATE ROLE :"app" NOLOGIN;
 GRANT USAGE ON SCHEMA public TO :"app";
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"app";
-GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, budget_requests, notifications, notification_deliveries, drift_sweeps, drift_findings,
+GRANT INSERT, UPDATE ON teams, users, projects, tokens, blueprints, workspaces, aws_limits, user_budgets, budget_periods, budget_requests, budget_templates, notifications, notification_deliveries, drift_sweeps, drift_findings,
   organisation, usage, cost_hours, cost_days, blueprint_upgrades, blueprint_upgrade_items, blueprint_images, aws_bundles TO :"app";
 GRANT INSERT, UPDATE, DELETE ON idempotency_keys, budget_holds, provider_holds, policy_pauses, aws_bundle_uses TO :"app";
 GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, price_books, prices, workspace_events, cost_attributions, cost_records, cost_months, cost_month_names, cost_late_records, budget_entries, budget_versions, audit_logs,

@@ -31,6 +31,7 @@ const (
 	driftPoll     = 5 * time.Second
 	imagesPoll    = time.Second
 	houseEvery    = 10 * time.Minute
+	forecastEvery = time.Hour
 	settleBatch   = 100
 	keyLifetime   = 24 * time.Hour
 	healthyWithin = time.Minute
@@ -111,6 +112,7 @@ func (w *Workers) Run(ctx context.Context) {
 	}
 	wg.Go(func() { w.loop(ctx, "settle", settleEvery, nil, w.settle) })
 	wg.Go(func() { w.loop(ctx, "loans", settleEvery, nil, w.loans) })
+	wg.Go(func() { w.loop(ctx, "forecasts", forecastEvery, nil, w.forecasts) })
 	wg.Go(func() { w.loopFull(ctx, "audit_tree", treePoll, nil, audit.SequenceBatch, w.Tree.Round) })
 	wg.Go(func() { w.loop(ctx, "audit_witnesses", witnessEvery, nil, w.witnesses) })
 	wg.Go(func() { w.loop(ctx, "audit_orphans", orphansEvery, nil, w.orphans) })
@@ -183,6 +185,15 @@ func (w *Workers) loans(ctx context.Context) (int, error) {
 	return n, ignoreNothing(err)
 }
 
+// forecasts tells of budgets that are going to come to a threshold.
+func (w *Workers) forecasts(ctx context.Context) (int, error) {
+	err := w.Log.Change(ctx, audit.Intent{Action: "budget.forecast", ResourceType: "budget"}, func(tx *audit.Tx) error {
+		n, err := w.Budgets.Foretell(ctx, tx)
+		return nothingIfNone(n, err)
+	})
+	return 0, ignoreNothing(err)
+}
+
 func nothingIfNone(n int, err error) error {
 	if err == nil && n == 0 {
 		return audit.ErrNothing
@@ -226,10 +237,17 @@ func (w *Workers) partitions(ctx context.Context) (int, error) {
 	return made, err
 }
 
-// housekeeping opens the budgets' month and forgets old idempotency keys.
+// housekeeping makes budgets by templates, opens the budgets' periods, and forgets old idempotency keys.
 func (w *Workers) housekeeping(ctx context.Context) (int, error) {
+	err := w.Log.Change(ctx, audit.Intent{Action: "budget.template_applied", ResourceType: "budget_template"}, func(tx *audit.Tx) error {
+		made, err := w.Budgets.ApplyTemplates(ctx, tx)
+		return nothingIfNone(made, err)
+	})
+	if err := ignoreNothing(err); err != nil {
+		return 0, err
+	}
 	var opened int
-	err := w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) (err error) {
+	err = w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) (err error) {
 		opened, err = w.Budgets.RollOver(ctx, tx)
 		return nothingIfNone(opened, err)
 	})
