@@ -133,6 +133,7 @@ var uncovered = map[string]string{
 	"blueprint_images_version_fk":     "versions are never deleted; blueprint_images_capture_uq finds the image of one",
 	"blueprint_upgrades_version_fk":   "versions are never deleted; upgrades are found by their blueprint",
 	"blueprint_upgrade_items_from_fk": "versions are never deleted; items are found by their upgrade",
+	"budget_templates_team_fk":        "templates are few, and teams are never deleted",
 	"usage_price_fk":                  "prices are never changed or deleted",
 	"cost_records_price_fk":           "prices are never changed or deleted",
 	"cost_records_usage_fk":           "usage is never deleted; cost_records_slice_uq finds the records of one but for corrections",

@@ -277,7 +277,9 @@ func budgets(ctx context.Context, q postgres.Querier, now time.Time, where strin
 		       coalesce(p.foretold_percent, 0) AS foretold_percent, p.exhausted_at
 		FROM user_budgets b
 		CROSS JOIN LATERAL (SELECT greatest(least($1::timestamptz, b.valid_until - interval '1 microsecond'), b.valid_from) AS at) m
-		LEFT JOIN budget_periods p ON p.budget_id = b.id AND p.period_start <= m.at AND p.period_end > m.at
+		LEFT JOIN LATERAL (
+			SELECT * FROM budget_periods p WHERE p.budget_id = b.id AND p.period_start <= m.at ORDER BY p.period_start DESC LIMIT 1
+		) p ON p.period_end > m.at
 		`+where, append([]any{month}, args...)...)
 	for i := range found {
 		found[i].PeriodStart, found[i].PeriodEnd = found[i].of(found[i].near(month))

@@ -798,9 +798,9 @@ CREATE TABLE user_budgets (
   CONSTRAINT user_budgets_closed_ck CHECK (closed_at IS NULL OR isfinite(valid_until)),
   CONSTRAINT user_budgets_warning_ck CHECK (cardinality(warning_percents) BETWEEN 1 AND 10 AND 0 < ALL (warning_percents) AND 100 > ALL (warning_percents)),
   CONSTRAINT user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn')),
-  CONSTRAINT user_budgets_one_at_a_time_ex EXCLUDE USING gist (scope WITH =, scope_id WITH =, tstzrange(valid_from, valid_until) WITH &&)
+  CONSTRAINT user_budgets_one_at_a_time_ex EXCLUDE USING gist ((scope || ':' || scope_id) WITH =, tstzrange(valid_from, valid_until) WITH &&)
 );
-CREATE INDEX user_budgets_scope_idx ON user_budgets (scope_id, scope);
+CREATE INDEX user_budgets_scope_idx ON user_budgets (scope_id, scope, valid_until);
 CREATE INDEX user_budgets_open_idx ON user_budgets (valid_until) WHERE closed_at IS NULL;
 CREATE INDEX user_budgets_template_idx ON user_budgets (template_id) WHERE template_id IS NOT NULL;
 

@@ -136,7 +136,7 @@ func houseFiles(t *testing.T) []migrate.File {
 func TestPlainChangesAreWrittenUpAndDown(t *testing.T) {
 	s, first := scratch(t), houseFiles(t)
 	var together []string
-	const enforcement = "CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))"
+	const enforcement = "user_budgets_enforcement_ck CHECK (enforcement IN ('block', 'block_and_stop', 'warn'))"
 	for name, edits := range map[string][]string{
 		"a column":                  {"  state_reason text NOT NULL,\n", "  state_reason text NOT NULL,\n  colour text NOT NULL DEFAULT 'grey',\n"},
 		"a column in a partition":   {"  user_agent text,\n", "  user_agent text,\n  country text,\n"},

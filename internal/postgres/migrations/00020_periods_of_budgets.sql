@@ -48,9 +48,9 @@ ALTER TABLE user_budgets
   ADD CONSTRAINT user_budgets_valid_ck CHECK (valid_until >= valid_from),
   ADD CONSTRAINT user_budgets_closed_ck CHECK (closed_at IS NULL OR isfinite(valid_until)),
   ADD CONSTRAINT user_budgets_warning_ck CHECK (cardinality(warning_percents) BETWEEN 1 AND 10 AND 0 < ALL (warning_percents) AND 100 > ALL (warning_percents)),
-  ADD CONSTRAINT user_budgets_one_at_a_time_ex EXCLUDE USING gist (scope WITH =, scope_id WITH =, tstzrange(valid_from, valid_until) WITH &&);
+  ADD CONSTRAINT user_budgets_one_at_a_time_ex EXCLUDE USING gist ((scope || ':' || scope_id) WITH =, tstzrange(valid_from, valid_until) WITH &&);
 DROP INDEX user_budgets_scope_uq;
-CREATE INDEX user_budgets_scope_idx ON user_budgets (scope_id, scope);
+CREATE INDEX user_budgets_scope_idx ON user_budgets (scope_id, scope, valid_until);
 CREATE INDEX user_budgets_open_idx ON user_budgets (valid_until) WHERE closed_at IS NULL;
 CREATE INDEX user_budgets_template_idx ON user_budgets (template_id) WHERE template_id IS NOT NULL;
 
