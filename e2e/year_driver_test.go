@@ -383,7 +383,7 @@ func (y *year) reconcile(ctx context.Context) {
 
 // change is one change by somebody; what is refused is counted and comes back.
 func (y *year) change(ctx context.Context, who actor.Actor, action string, fn func(tx *audit.Tx) error) error {
-	err := y.forge.Log.Change(actor.With(ctx, who), audit.Intent{Action: action, ResourceType: "workspace"}, fn)
+	err := y.forge.Log.Change(actor.With(ctx, who), audit.Intent{Action: "year." + action, ResourceType: "workspace"}, fn)
 	var refused *fault.Fault
 	switch {
 	case err == nil, errors.Is(err, audit.ErrNothing):

@@ -53,7 +53,7 @@ func Open(ctx context.Context, url string) (*Bench, error) {
 		b.Pool.Close()
 		return nil, err
 	}
-	b.book = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, Pace: cost.Pace}
+	b.book = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, Pace: cost.Pace, FeesDue: cost.FeesDue, NextFees: cost.NextFees}
 	b.meter = &cost.Meter{Budgets: b.book}
 	b.fleet = &workspace.Fleet{Budgets: b.book, Meter: b.meter, Provider: nobody{}}
 	b.sweeper = &workspace.Sweeper{Fleet: b.fleet, Log: b.log, Clock: now, Slog: silent}

@@ -184,7 +184,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		return nil, err
 	}
 	f.notify = sender
-	f.Budgets = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, Pace: cost.Pace}
+	f.Budgets = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, Pace: cost.Pace, FeesDue: cost.FeesDue, NextFees: cost.NextFees}
 	meter := &cost.Meter{Budgets: f.Budgets}
 	limiter := &desktop.Shared{
 		DB: pool, Account: cfg.AWSAccount, PerSecond: cfg.AWSRate, Burst: desktop.BurstAt(cfg.AWSRate),

@@ -25,6 +25,8 @@ var (
 		fault.Suggest("stop or terminate what is not needed, choose a smaller bundle, or ask your team lead or finance for more"))
 	ErrNone = fault.New(fault.OverBudget, "BUDGET_MISSING", "no budget covers this, and the organisation allows nothing without one",
 		fault.Suggest("ask finance to set a budget for you, your team or your project"))
+	ErrMonthOpens = fault.New(fault.Unavailable, "BUDGET_MONTH_OPENS", "the month has just begun, and its fees are not all posted: what is left is not known yet",
+		fault.Suggest("try again in a minute"))
 	ErrBelowCommitted = fault.New(fault.Conflict, "BUDGET_BELOW_COMMITTED", "more than that is spent or reserved already",
 		fault.Suggest("terminate WorkSpaces first, or repeat with accept_overrun"))
 	ErrAmount = fault.New(fault.Invalid, "AMOUNT_INVALID", "that is not an amount of money",
@@ -101,11 +103,14 @@ func (p Payer) touches(s Scope, scopeID string) bool {
 // Book is the budgets. Spent answers what was settled for a scope in a span of time, for a budget that begins in the
 // middle of its first period. PaidUntil answers how long the running time that a WorkSpace has open may go on until it has
 // cost lease more than is settled; false if none is open, or it costs nothing. Pace answers what every scope has cost a day in
-// a span of whole days, on the average.
+// a span of whole days, on the average. FeesDue answers whether monthly fees of a payer's budgets have not been posted that
+// were due by the month's beginning; NextFees what every scope's WorkSpaces will be charged when the next month begins.
 type Book struct {
 	Spent     func(ctx context.Context, q postgres.Querier, s Scope, scopeID string, from, to time.Time) (money.USD, error)
 	PaidUntil func(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lease money.USD) (until time.Time, runs bool, err error)
 	Pace      func(ctx context.Context, q postgres.Querier, from, to time.Time) ([]Pace, error)
+	FeesDue   func(ctx context.Context, q postgres.Querier, p Payer, organisation bool, month time.Time) (bool, error)
+	NextFees  func(ctx context.Context, q postgres.Querier) ([]Fees, error)
 }
 
 // Effect is what a request would do, or did, to one budget.

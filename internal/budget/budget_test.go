@@ -30,6 +30,8 @@ type room struct {
 	log   *audit.Log
 	book  *budget.Book
 	spent money.USD // what Spent answers
+	// feesDue is what FeesDue answers.
+	feesDue bool
 	// settledUntil is from when PaidUntil counts an hour for each dollar; nothing runs if it is zero.
 	settledUntil time.Time
 }
@@ -47,6 +49,9 @@ func setUp(t *testing.T, budgetDefault string) *room {
 		},
 		PaidUntil: func(_ context.Context, _ postgres.Querier, _ id.WorkSpace, lease money.USD) (time.Time, bool, error) {
 			return r.settledUntil.Add(time.Duration(lease/money.Dollar) * time.Hour), r.settledUntil != time.Time{}, nil
+		},
+		FeesDue: func(context.Context, postgres.Querier, budget.Payer, bool, time.Time) (bool, error) {
+			return r.feesDue, nil
 		},
 	}
 	return r

@@ -8,6 +8,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/money"
 	"github.com/robco-forge/forge/internal/notify"
@@ -115,7 +116,12 @@ func foretell(ctx context.Context, tx *audit.Tx, b *Budget, next []Forecast, per
 		"percent": next[0].Percent, "at": next[0].At.Format(time.RFC3339), "per_day_micros": audit.Microdollars(int64(perDay)),
 	}})
 	key := fmt.Sprintf("budget.forecast:%s:%s:%d:%d", b.ID, b.PeriodStart.Format("2006-01"), b.Version, next[0].Percent)
-	m := notify.Message{Key: key, Event: key, Kind: "budget.forecast", Payload: payload}
+	return tell(ctx, tx, b, notify.Message{Key: key, Event: key, Kind: "budget.forecast", Payload: payload})
+}
+
+// tell tells whoever a budget concerns: its person, its team's lead, or finance.
+func tell(ctx context.Context, tx *audit.Tx, b *Budget, m notify.Message) error {
+	key := m.Key
 	var team id.Team
 	var err error
 	switch b.Scope {
@@ -138,4 +144,82 @@ func foretell(ctx context.Context, tx *audit.Tx, b *Budget, next []Forecast, per
 	}
 	m.Key, m.Team = key+":team", team
 	return notify.Enqueue(ctx, tx, m)
+}
+
+// Fees are what a scope's WorkSpaces will be charged when the next month begins, if they live then.
+type Fees struct {
+	Scope   Scope
+	ScopeID string
+	Amount  money.USD
+}
+
+// shortfallDays is how many days before a month its shortfalls are told.
+const shortfallDays = 7
+
+// TellShortfalls tells, once per month, of budgets that have no room for the fees of the month that follows: a fee can be
+// avoided only by ending the WorkSpace before. It returns of how many it told.
+func (b *Book) TellShortfalls(ctx context.Context, tx *audit.Tx) (int, error) {
+	next := clock.StartOfNextMonth(tx.Now)
+	if next.Sub(tx.Now) > shortfallDays*24*time.Hour {
+		return 0, nil
+	}
+	if err := lockDefinitions(ctx, tx, false); err != nil {
+		return 0, err
+	}
+	fees, err := b.NextFees(ctx, tx)
+	if err != nil || len(fees) == 0 {
+		return 0, err
+	}
+	due := map[[2]string]money.USD{}
+	for _, f := range fees {
+		due[[2]string{string(f.Scope), f.ScopeID}] = f.Amount
+	}
+	all, err := budgets(ctx, tx, tx.Now, `
+		WHERE b.valid_from <= $1 AND b.valid_until > $2 AND b.enforcement <> 'warn' AND p.budget_id IS NOT NULL
+		  AND (p.shortfall_at IS NULL OR p.shortfall_at < $1)
+		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope), b.scope_id`, next)
+	if err != nil {
+		return 0, err
+	}
+	told := 0
+	for i := range all {
+		a := &all[i]
+		fee := due[[2]string{string(a.Scope), a.ScopeID}]
+		if fee == 0 {
+			continue
+		}
+		// What is held goes on; in a period that ends, what was spent does not.
+		committed, limit := fee+a.Held, a.Amount+a.Lent
+		if a.PeriodEnd.After(next) {
+			committed, limit = committed+a.Settled, a.Limit
+		}
+		if committed <= limit {
+			continue
+		}
+		if _, err := b.define(ctx, tx, string(a.ID)); err != nil {
+			return 0, err
+		}
+		tag, err := tx.Exec(ctx, `
+			UPDATE budget_periods
+			SET shortfall_at = $3
+			WHERE budget_id = $1 AND period_start = $2 AND (shortfall_at IS NULL OR shortfall_at < $4)`, a.ID, a.PeriodStart, tx.Now, clock.StartOfMonth(tx.Now))
+		if err != nil {
+			return 0, err
+		}
+		if tag.RowsAffected() == 0 {
+			continue // somebody else has
+		}
+		told++
+		tx.Record(audit.Event{Action: "budget.shortfall", ResourceType: "budget", ResourceID: string(a.ID), Details: map[string]any{
+			"month": next.Format("2006-01"), "fees_micros": audit.Microdollars(int64(fee)), "missing_micros": audit.Microdollars(int64(committed - limit)),
+		}})
+		key := fmt.Sprintf("budget.shortfall:%s:%s", a.ID, next.Format("2006-01"))
+		if err := tell(ctx, tx, a, notify.Message{Key: key, Event: key, Kind: "budget.shortfall", Payload: map[string]any{
+			"scope": string(a.Scope), "scope_id": a.ScopeID, "at": next.Format(time.RFC3339), "fees": fee.String(), "held": a.Held.String(),
+			"limit": limit.String(), "missing": (committed - limit).String(),
+		}}); err != nil {
+			return 0, err
+		}
+	}
+	return told, nil
 }

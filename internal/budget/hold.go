@@ -51,6 +51,9 @@ func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer,
 			return nil, err
 		}
 	}
+	if err := b.feesPosted(ctx, tx, p, balances); err != nil {
+		return nil, err
+	}
 	if err := room(balances, fixed+lease); err != nil {
 		return nil, err
 	}
@@ -73,6 +76,25 @@ func (b *Book) Hold(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, p Payer,
 		}
 	}
 	return effects, nil
+}
+
+// feesPosted refuses to judge on balances that the fees of their month are not in yet: they are charged whatever is left.
+func (b *Book) feesPosted(ctx context.Context, tx *audit.Tx, p Payer, balances []*balance) error {
+	month, organisation := clock.StartOfMonth(tx.Now), false
+	for _, bal := range balances {
+		organisation = organisation || bal.Scope == Organisation
+		if bal.PeriodStart.After(month) {
+			month = bal.PeriodStart
+		}
+	}
+	if len(balances) == 0 {
+		return nil
+	}
+	due, err := b.FeesDue(ctx, tx, p, organisation, month)
+	if err == nil && due {
+		err = ErrMonthOpens
+	}
+	return err
 }
 
 func (b *Book) allowedWithout(ctx context.Context, q postgres.Querier) error {
@@ -214,12 +236,13 @@ func (b *Book) each(ctx context.Context, tx *audit.Tx, month time.Time, p Payer,
 
 // Renew fills a WorkSpace's lease up again. It returns ErrExceeded, with nothing changed, when a budget has no room.
 func (b *Book) Renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-	_, _, err := b.renew(ctx, tx, ws)
+	_, _, err := b.renew(ctx, tx, ws, true)
 	return err
 }
 
-// renew is Renew; refused with ErrExceeded, it tells the hold and the budgets that lack room.
-func (b *Book) renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) (h hold, short []*balance, err error) {
+// renew is Renew for what somebody asks for, or for what runs already; refused with ErrExceeded, it tells the hold and the
+// budgets that lack room.
+func (b *Book) renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace, asked bool) (h hold, short []*balance, err error) {
 	h, err = b.lockHold(ctx, tx, ws)
 	if isNone(err) {
 		return h, nil, nil
@@ -234,6 +257,11 @@ func (b *Book) renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) (h hold
 	need := h.LeaseTargetMicros - h.LeaseMicros
 	if need <= 0 {
 		return h, nil, nil
+	}
+	if asked {
+		if err := b.feesPosted(ctx, tx, h.payer(), balances); err != nil {
+			return h, nil, err
+		}
 	}
 	if err := room(balances, need); err != nil {
 		return h, lacking(balances, need), err
@@ -250,7 +278,7 @@ func (b *Book) renew(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) (h hold
 // RenewOrTell is Renew for a WorkSpace that runs on: a refusal is noted and told, and the WorkSpace goes on. If a budget
 // that refuses is one that stops what runs, it is due to be stopped at the end of the lease that is paid.
 func (b *Book) RenewOrTell(ctx context.Context, tx *audit.Tx, ws id.WorkSpace) error {
-	h, short, err := b.renew(ctx, tx, ws)
+	h, short, err := b.renew(ctx, tx, ws, false)
 	if !isExceeded(err) {
 		return err
 	}

@@ -492,3 +492,59 @@ func TestAThresholdIsForetoldOnce(t *testing.T) {
 	}
 	r.agrees(t)
 }
+
+func TestWhatIsLeftIsNotGuessedWhileFeesAreBeingPosted(t *testing.T) {
+	r := setUp(t, "deny")
+	r.set(t, budget.Team, string(r.org.Teams[0]), 10*money.Dollar)
+	r.feesDue = true
+	if err := r.hold(t.Context(), id.New[id.WorkSpace](), r.payer(), money.Dollar, 0); !errors.Is(err, budget.ErrMonthOpens) {
+		t.Errorf("it says %v", err)
+	}
+	r.feesDue = false
+	r.mustHold(t, id.New[id.WorkSpace](), r.payer(), money.Dollar, 0)
+}
+
+func TestAShortfallIsToldBeforeTheMonth(t *testing.T) {
+	r := setUp(t, "deny")
+	team := string(r.org.Teams[0])
+	r.set(t, budget.Team, team, 10*money.Dollar)
+	r.set(t, budget.Organisation, budget.OrganisationID, 100*money.Dollar)
+	r.mustHold(t, id.New[id.WorkSpace](), r.payer(), 0, 3*money.Dollar)
+	fees := 7 * money.Dollar
+	r.book.NextFees = func(context.Context, postgres.Querier) ([]budget.Fees, error) {
+		return []budget.Fees{{Scope: budget.Team, ScopeID: team, Amount: fees}, {Scope: budget.Organisation, ScopeID: budget.OrganisationID, Amount: fees}}, nil
+	}
+	tell := func() (n int) {
+		t.Helper()
+		r.do(t, func(ctx context.Context, tx *audit.Tx) (err error) {
+			n, err = r.book.TellShortfalls(ctx, tx)
+			return err
+		})
+		return n
+	}
+	fees++
+	if n := tell(); n != 0 {
+		t.Errorf("told of %d two weeks before", n)
+	}
+	r.clock.Set(month("2026-12").AddDate(0, 0, -6))
+	fees--
+	if n := tell(); n != 0 {
+		t.Errorf("told of %d with just enough", n)
+	}
+	fees++
+	if n, again := tell(), tell(); n != 1 || again != 0 {
+		t.Errorf("told of %d and then of %d", n, again)
+	}
+	if text := pgtest.Value[string](t, r.DB, `SELECT max(payload->>'missing') || ' ' || max(payload->>'at') FROM notifications WHERE kind = 'budget.shortfall'`); text != "0.000001 2026-12-01T00:00:00Z" {
+		t.Errorf("it says %s", text)
+	}
+	// A quarter goes on with what it has spent.
+	r.mustSet(t, budget.Setting{Amount: 12 * money.Dollar, Period: budget.Quarterly})
+	if n := tell(); n != 0 {
+		t.Errorf("told of %d that have room", n)
+	}
+	r.chargeOf(t, id.New[id.WorkSpace](), month("2026-11"), 3*money.Dollar)
+	if n := tell(); n != 1 {
+		t.Errorf("told of %d of a quarter that has none", n)
+	}
+}

@@ -55,7 +55,7 @@ func replica() {
 	if err != nil {
 		fail(err)
 	}
-	meter := &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}}
+	meter := &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, FeesDue: cost.FeesDue}}
 	fmt.Println("ready")
 	for n := 1; n > 0; {
 		err := log.Change(ctx, audit.Intent{Action: "cost.settle", ResourceType: "cost"}, func(tx *audit.Tx) (err error) {

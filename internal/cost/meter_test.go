@@ -38,7 +38,7 @@ func at(text string) time.Time {
 
 func setUp(t *testing.T, now time.Time, rule price.HourRule) *room {
 	t.Helper()
-	r := &room{DB: pgtest.New(t), clock: clock.At(now), meter: &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}}}
+	r := &room{DB: pgtest.New(t), clock: clock.At(now), meter: &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, FeesDue: cost.FeesDue}}}
 	r.org = r.Seed(t, now, "allow", rule)
 	r.log = r.Log(t, r.clock.Now)
 	return r

@@ -21,3 +21,26 @@ func Pace(ctx context.Context, q postgres.Querier, from, to time.Time) ([]budget
 		WHERE dimension IN ('total', 'team', 'project', 'user') AND day >= $1 AND day < $2 AND extract(day FROM day AT TIME ZONE 'UTC') <> 1
 		GROUP BY dimension, key`, from, to)
 }
+
+// FeesDue tells whether monthly fees are not posted yet that were due by the beginning of the month: fees of the payer's user,
+// team and project, or of anybody.
+func FeesDue(ctx context.Context, q postgres.Querier, p budget.Payer, anybody bool, month time.Time) (due bool, err error) {
+	err = q.QueryRow(ctx, `
+		SELECT EXISTS (
+			SELECT FROM usage
+			WHERE due_at <= $1 AND kind <> 'running' AND ($2 OR user_id = $3 OR team_id = $4 OR project_id = nullif($5, '')))`,
+		month, anybody, p.User, p.Team, p.Project).Scan(&due)
+	return due, err
+}
+
+// NextFees are the monthly fees that post when the next month begins, by the rates of now: a price that changes until then
+// changes them.
+func NextFees(ctx context.Context, q postgres.Querier) ([]budget.Fees, error) {
+	return postgres.Many[budget.Fees](ctx, q, `
+		SELECT CASE WHEN GROUPING(user_id) = 0 THEN 'USER' WHEN GROUPING(team_id) = 0 THEN 'TEAM' WHEN GROUPING(project_id) = 0 THEN 'PROJECT' ELSE 'ORGANISATION' END AS scope,
+		       coalesce(user_id, team_id, project_id, '`+budget.OrganisationID+`') AS scope_id, sum(rate_micros)::bigint AS amount
+		FROM usage
+		WHERE closed_at IS NULL AND kind <> 'running'
+		GROUP BY GROUPING SETS ((user_id), (team_id), (project_id), ())
+		HAVING NOT (GROUPING(project_id) = 0 AND project_id IS NULL)`)
+}

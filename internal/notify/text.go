@@ -61,6 +61,14 @@ is used up on {{date .}}{{end}}. Its period ends on {{date .period_end}}. This i
 What to do: nothing if that is what you mean to spend; otherwise stop or terminate what is not needed (` + "`forge list`, `forge costs`" + `), or ask
 for more in time with ` + "`forge budgets request`" + `.`,
 	},
+	"budget.shortfall": {
+		`{{budget .}} has no room for the fees that post on {{date .at}}`,
+		`On {{date .at}} monthly fees of {{usd .fees}} post under {{budget . | lower}}, for the WorkSpaces that there are now. {{usd .held}} stay
+reserved. Its limit is {{usd .limit}}: {{usd .missing}} are missing. The fees are charged all the same, and nothing more is started.
+
+What to do: terminate what is not needed before that day (` + "`forge list`, `forge costs`" + `), or ask for more with
+` + "`forge budgets request`" + `.`,
+	},
 	"budget.renewal_refused": {
 		`{{workspace .}} runs on without room in the budget`,
 		`The running time of {{workspace . | lower}} could not be reserved any further: a budget has no room left.

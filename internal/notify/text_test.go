@@ -17,6 +17,7 @@ var payloads = map[string]string{
 	"budget.warning":               `{"scope": "TEAM", "scope_id": "team_1", "percent": 80, "limit": "400.000000", "settled": "300.000000", "held": "20.000000"}`,
 	"budget.exhausted":             `{"scope": "ORGANISATION", "scope_id": "organisation", "percent": 100, "limit": "400.000000", "settled": "380.000000", "held": "20.000000"}`,
 	"budget.forecast":              `{"scope": "TEAM", "scope_id": "team_1", "percent": 80, "at": "2026-11-19T00:00:00Z", "used_up_at": "2026-11-27T00:00:00Z", "per_day": "10.000000", "limit": "400.000000", "settled": "280.000000", "held": "20.000000", "period_end": "2026-12-01T00:00:00Z"}`,
+	"budget.shortfall":             `{"scope": "TEAM", "scope_id": "team_1", "at": "2026-12-01T00:00:00Z", "fees": "300.000000", "held": "120.000000", "limit": "400.000000", "missing": "20.000000"}`,
 	"budget.renewal_refused":       `{"workspace_id": "ws_1"}`,
 	"budget.requested":             `{"request_id": "brq_1", "scope": "USER", "scope_id": "usr_1", "asked_by": "usr_1", "amount": "500.000000", "limit": "400.000000", "reason": "a release", "until": "2026-12-01T00:00:00Z"}`,
 	"budget.request_approved":      `{"request_id": "brq_1", "scope": "USER", "scope_id": "usr_1", "decided_by": "usr_2", "amount": "450.000000", "limit": "850.000000", "asked": "500.000000", "note": "not more", "until": "2026-12-01T00:00:00Z"}`,

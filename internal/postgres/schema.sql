@@ -818,6 +818,7 @@ CREATE TABLE budget_periods (
   warned_percent integer NOT NULL DEFAULT 0, -- the highest threshold that was told
   exhausted_at timestamptz,
   foretold_percent integer NOT NULL DEFAULT 0, -- the highest threshold of which it was told when it may be reached
+  shortfall_at timestamptz, -- when it was told that there is no room for the fees of the month that follows
   version bigint NOT NULL DEFAULT 1,
   PRIMARY KEY (budget_id, period_start),
   CONSTRAINT budget_periods_budget_fk FOREIGN KEY (budget_id) REFERENCES user_budgets (id),

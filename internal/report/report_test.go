@@ -58,7 +58,7 @@ func month(text string) time.Time { return at(text + "-01 00:00") }
 
 func setUp(t *testing.T, now string) *room {
 	t.Helper()
-	r := &room{DB: pgtest.New(t), clock: clock.At(at(now)), meter: &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}}}
+	r := &room{DB: pgtest.New(t), clock: clock.At(at(now)), meter: &cost.Meter{Budgets: &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, FeesDue: cost.FeesDue}}}
 	r.org = r.Seed(t, at(now), "allow", price.SessionCeil)
 	r.log = r.Log(t, r.clock.Now)
 	return r

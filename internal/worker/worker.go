@@ -185,10 +185,17 @@ func (w *Workers) loans(ctx context.Context) (int, error) {
 	return n, ignoreNothing(err)
 }
 
-// forecasts tells of budgets that are going to come to a threshold.
+// forecasts tells of budgets that are going to come to a threshold, or have no room for the next fees.
 func (w *Workers) forecasts(ctx context.Context) (int, error) {
 	err := w.Log.Change(ctx, audit.Intent{Action: "budget.forecast", ResourceType: "budget"}, func(tx *audit.Tx) error {
 		n, err := w.Budgets.Foretell(ctx, tx)
+		return nothingIfNone(n, err)
+	})
+	if err := ignoreNothing(err); err != nil {
+		return 0, err
+	}
+	err = w.Log.Change(ctx, audit.Intent{Action: "budget.shortfall", ResourceType: "budget"}, func(tx *audit.Tx) error {
+		n, err := w.Budgets.TellShortfalls(ctx, tx)
 		return nothingIfNone(n, err)
 	})
 	return 0, ignoreNothing(err)

@@ -344,6 +344,8 @@ func (s *Sweeper) budgetStops(ctx context.Context, pauses Pauses) (int, error) {
 			if err := s.Fleet.Budgets.Renew(ctx, tx, ws); err == nil { // there is room again
 				tx.Record(audit.Event{Action: "budget.renewed", ResourceType: "workspace", ResourceID: string(ws)})
 				return nil
+			} else if errors.Is(err, budget.ErrMonthOpens) {
+				return audit.ErrNothing // in a moment it is known
 			} else if !errors.Is(err, budget.ErrExceeded) {
 				return err
 			}

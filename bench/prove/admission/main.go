@@ -143,7 +143,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if b.log, err = audit.NewLog(audit.Config{Pool: b.pool, Clock: now, Origin: "forge.bench/audit", Writer: "bench", Keys: keys, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		return err
 	}
-	b.book = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil}
+	b.book = &budget.Book{Spent: cost.Spent, PaidUntil: cost.PaidUntil, FeesDue: cost.FeesDue}
 	db, err := pgx.Connect(ctx, b.owner)
 	if err != nil {
 		return err

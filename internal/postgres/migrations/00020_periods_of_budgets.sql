@@ -72,12 +72,12 @@ ALTER TABLE budget_versions
   ALTER COLUMN valid_until SET NOT NULL,
   ALTER COLUMN warning_percents SET NOT NULL;
 
-ALTER TABLE budget_periods ADD COLUMN warned_percent integer NOT NULL DEFAULT 0, ADD COLUMN foretold_percent integer NOT NULL DEFAULT 0;
+ALTER TABLE budget_periods ADD COLUMN warned_percent integer NOT NULL DEFAULT 0, ADD COLUMN foretold_percent integer NOT NULL DEFAULT 0, ADD COLUMN shortfall_at timestamptz;
 UPDATE budget_periods p SET warned_percent = b.warning_percents[1] FROM user_budgets b WHERE b.id = p.budget_id AND p.warned_at IS NOT NULL;
 
 -- +goose Down
 -- The schema before has one monthly budget of a scope with one threshold, the highest: with more of a scope, this fails.
-ALTER TABLE budget_periods DROP COLUMN foretold_percent, DROP COLUMN warned_percent;
+ALTER TABLE budget_periods DROP COLUMN shortfall_at, DROP COLUMN foretold_percent, DROP COLUMN warned_percent;
 ALTER TABLE budget_versions
   DROP CONSTRAINT budget_versions_cause_ck,
   ADD COLUMN warning_percent integer;
