@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/robco-forge/forge/client"
 )
@@ -84,6 +85,7 @@ func TestOf24EngineersAtOnceMoneyFor3AdmitsExactly3(t *testing.T) {
 			t.Errorf("restoring the budget: %v %s", err, r.Body)
 		}
 	})
+	since := time.Now()
 	var mu sync.Mutex
 	statuses := map[int]int{}
 	var admitted []string
@@ -118,7 +120,7 @@ func TestOf24EngineersAtOnceMoneyFor3AdmitsExactly3(t *testing.T) {
 		t.Fatalf("%d engineers: %v", engineers, statuses)
 	}
 	r, err := as(t, "auditor").ListAuditEntriesWithResponse(ctx, &client.ListAuditEntriesParams{
-		Action: ptr("workspace.create"), Result: ptr(client.ListAuditEntriesParamsResult("refused")), Limit: ptr(int64(100)),
+		Action: ptr("workspace.create"), Result: ptr(client.ListAuditEntriesParamsResult("refused")), Limit: ptr(int64(100)), From: &since,
 	})
 	if err != nil || r.JSON200 == nil {
 		t.Fatalf("audit: %v %s", err, r.Body)
