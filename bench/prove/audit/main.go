@@ -360,6 +360,7 @@ func soak(ctx context.Context, server *pgembed.Server, o options) error {
 		return err
 	}
 	defer d.pool.Close()
+	defer d.tree.Close(context.WithoutCancel(ctx)) // it keeps a connection
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	followed := make(chan error, 1)
