@@ -43,28 +43,38 @@ func (f *auditFilter) check() error {
 func (e *env) auditExportCommand() *cobra.Command {
 	var f auditFilter
 	var form, out string
+	var checkpoints []string
 	c := &cobra.Command{
 		Use: "export", Short: "Entries of the audit log as CSV, JSON Lines or OCSF, as many as there are",
 		Long: `Writes the entries that match all the flags, newest first, as they come: to --out, which is there only
 when it is whole, or to the standard output. It takes no more memory for more entries. OCSF is API
 Activity (class 6003) of the Open Cybersecurity Schema Framework, which security tools read. Texts
-that a spreadsheet would take for a formula get an apostrophe in front in CSV.`,
+that a spreadsheet would take for a formula get an apostrophe in front in CSV.
+
+A bundle is evidence: a zip with the entries and what leads from them to the signed root of the log, which
+"forge audit verify-bundle" checks without a server. Of a whole period (--from, --to) it shows that nothing was left
+out; with other filters, only that what is in it is genuine.`,
 		Example: `  forge audit export --from 2026-11-01 --to 2026-12-01 --format csv --out november.csv
   forge audit export --user ada --format jsonl | jq -r .action | sort | uniq -c
-  forge audit export --result refused --format ocsf --out refused.jsonl`,
+  forge audit export --result refused --format ocsf --out refused.jsonl
+  forge audit export --from 2026-11-01 --to 2026-12-01 --format bundle --out november.zip`,
 	}
 	f.register(c)
-	c.Flags().StringVar(&form, "format", "jsonl", "csv, jsonl or ocsf")
+	c.Flags().StringVar(&form, "format", "jsonl", "csv, jsonl, ocsf or bundle")
+	c.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a checkpoint that was kept, which a bundle is to lead on from; may be given several times")
 	c.Flags().StringVar(&out, "out", "", "file to write; the standard output when left out")
 	return e.remote(c, func(s *session, _ []string) error {
 		if err := f.check(); err != nil {
 			return err
 		}
+		if form == "bundle" {
+			return s.bundle(f, out, checkpoints)
+		}
 		format := client.ExportAuditEntriesParamsFormat(form)
 		switch form {
 		case "csv", "jsonl", "ocsf":
 		default:
-			return UsageError{Err: fmt.Errorf("--format is csv, jsonl or ocsf, not %q", form)}
+			return UsageError{Err: fmt.Errorf("--format is csv, jsonl, ocsf or bundle, not %q", form)}
 		}
 		from, to, err := period(f.from, f.to)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -25,12 +26,13 @@ type Proof struct {
 	Leaf []byte
 }
 
-const proofHead = "c2sp.org/tlog-proof@v1\n"
+// ProofHead is how a proof begins.
+const ProofHead = "c2sp.org/tlog-proof@v1\n"
 
 // Text is the proof as it is written.
 func (p Proof) Text() string {
 	var b strings.Builder
-	b.WriteString(proofHead)
+	b.WriteString(ProofHead)
 	if p.Leaf != nil {
 		b.WriteString("extra " + base64.StdEncoding.EncodeToString(p.Leaf) + "\n")
 	}
@@ -46,7 +48,7 @@ var errProof = errors.New("not a proof of C2SP tlog-proof")
 
 // ParseProof reads a proof and trusts what it says.
 func ParseProof(text string) (p Proof, err error) {
-	rest, ok := strings.CutPrefix(text, proofHead)
+	rest, ok := strings.CutPrefix(text, ProofHead)
 	if !ok {
 		return p, errProof
 	}
@@ -117,4 +119,36 @@ func CheckProof(r *Report, text string, k Keys) (p Proof, e leaf.Entry, ok bool)
 	}
 	r.Entries++
 	return p, e, true
+}
+
+// Receipt verifies a proof that somebody kept, alone: that its entry was in the log that was signed. Given pinned checkpoints
+// of the same size, they must agree.
+func Receipt(r *Report, text string, o Options) {
+	r.Made(Receipts)
+	p, e, ok := CheckProof(r, text, o.Keys)
+	if !ok {
+		if !r.failed[Receipts] && !r.OK() {
+			r.Fail(Receipts, p.Index, e.ID, "this is no proof that the entry is in the log")
+		}
+		return
+	}
+	r.First, r.Behind, r.Newest = p.Index, p.Index+1, e.Time
+	if c, err := ParseCheckpoint(p.Checkpoint); err == nil {
+		r.Origin, r.Size = c.Origin, c.Size
+		for _, text := range o.Pinned {
+			pinned, err := OpenCheckpoint(text, o.Keys)
+			switch {
+			case err != nil:
+				r.Fail(Signature, -1, "", "a pinned checkpoint: %v", err)
+			case pinned.Size == c.Size && pinned.Root != c.Root:
+				r.Made(History)
+				r.Fail(History, -1, "", "two different logs of %d entries were signed", c.Size)
+			case pinned.Size == c.Size:
+				r.Made(History)
+			default:
+				r.Note("The pinned checkpoint over %d entries cannot be compared with that of the proof, over %d.", pinned.Size, c.Size)
+			}
+		}
+	}
+	r.Note("The entry: %s by %s %s on %s %s at %s.", e.Action, e.Actor.Type, e.Actor.ID, e.Resource.Type, e.Resource.ID, e.Time.Format(time.RFC3339Nano))
 }
