@@ -44,13 +44,16 @@ const unprotected = `
 		       ('audit_checkpoints', 'audit_checkpoints_pkey'), ('audit_checkpoints', 'audit_checkpoints_root_ck'), ('audit_quarantine', 'audit_quarantine_pkey'),
 		       ('audit_tree', 'audit_tree_pkey'), ('audit_tree', 'audit_tree_one_row_ck'), ('audit_tree', 'audit_tree_tail_ck'), ('audit_tree', 'audit_tree_cursor_ck'),
 		       ('audit_cosignatures', 'audit_cosignatures_pkey')
-	), recorded (relname, tgname) AS (
-		SELECT r, r || '_recorded'
+	), recorded (relname, tgname, function) AS (
+		SELECT r, r || '_recorded', 'refuse_unrecorded'
 		FROM unnest(ARRAY['teams', 'users', 'projects', 'blueprints', 'user_budgets', 'budget_requests', 'blueprint_versions', 'blueprint_statuses', 'blueprint_promotions',
 		                  'price_books', 'cost_months', 'policy_pauses', 'tokens', 'workspaces']) r
-		UNION ALL SELECT 'workspaces', 'workspaces_recorded_again'
+		UNION ALL SELECT 'workspaces', 'workspaces_recorded_again', 'refuse_unrecorded'
+		UNION ALL SELECT 'audit_subject_keys', 'audit_subject_keys_recorded', 'refuse_unrecorded_removal'
 	), functions (function, sha256) AS (
-		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652')
+		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652'),
+		       ('refuse_unrecorded_removal', 'abe95f6e1d90d8214577a0c82cfde53e571f0e802c97e2b067e69799ee633675'), ('audit_erase_clear', '445efe76921410f0bb9e980c86dcf00c0d7738e924bac64dd21dd08502a063ff'),
+		       ('audit_erase_subject', 'b1b330bc114e799d9cdc844cbdef49fed5181aed096aeb237637bf9ad80b0981')
 	)
 	SELECT format('%s may %s in %s', coalesce(r.rolname, 'everybody'), a.privilege_type, g.relname) AS what
 	FROM guarded g
@@ -74,7 +77,7 @@ const unprotected = `
 	UNION ALL
 	SELECT format('changes of %s no longer need an entry: the trigger %s is not there, or is switched off', n.relname, n.tgname)
 	FROM recorded n
-	WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = n.relname::regclass AND t.tgname = n.tgname AND t.tgenabled = 'O' AND t.tgfoid = 'refuse_unrecorded'::regproc)
+	WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = n.relname::regclass AND t.tgname = n.tgname AND t.tgenabled = 'O' AND t.tgfoid = n.function::regproc)
 	UNION ALL
 	SELECT format('the function %s is not as Forge made it', n.function)
 	FROM functions n

@@ -1055,6 +1055,42 @@ CREATE TABLE audit_quarantine (
   PRIMARY KEY (timestamp, id)
 );
 
+-- Takes what stands in clear beside personal data whose key was erased, and returns how many entries had any.
+CREATE FUNCTION audit_erase_clear(subject text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $body$
+DECLARE
+  n bigint;
+BEGIN
+  UPDATE audit_logs a
+  SET source_ip = NULL, user_agent = NULL
+  FROM audit_personal_data d
+  JOIN audit_subject_keys k ON k.subject_id = d.subject_id AND k.generation = d.key_generation AND k.erased_at IS NOT NULL
+  WHERE a.user_id = subject AND (a.source_ip IS NOT NULL OR a.user_agent IS NOT NULL)
+    AND d.timestamp = a.timestamp AND d.entry_id = a.id AND d.subject_id = subject;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END
+$body$;
+
+-- Erases what the log knows of a person: the bytes of the keys, and what stands in clear. Entries, hashes and proofs stay.
+-- Returns how many entries that concerned, and up to which generation the keys are gone; 0 and NULL when nothing was known.
+CREATE FUNCTION audit_erase_subject(subject text, at timestamptz, OUT entries bigint, OUT through integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $body$
+BEGIN
+  WITH gone AS (
+    UPDATE audit_subject_keys SET wrapped_key = '', erased_at = at WHERE subject_id = subject AND erased_at IS NULL RETURNING generation
+  )
+  SELECT max(g.generation), (
+    SELECT count(*)
+    FROM audit_logs a
+    JOIN audit_personal_data d ON d.timestamp = a.timestamp AND d.entry_id = a.id
+    WHERE a.user_id = subject AND d.subject_id = subject AND d.key_generation IN (SELECT generation FROM gone))
+  INTO through, entries
+  FROM gone g;
+  PERFORM audit_erase_clear(subject);
+END
+$body$;
+
 -- Overflow partitions keep writes alive where no month was made; a row in one raises an alarm.
 CREATE TABLE audit_parts.audit_logs_past PARTITION OF audit_logs (
   CONSTRAINT audit_overflow_ck CHECK (timestamp IS NOT NULL AND timestamp < '2026-01-01 00:00:00+00')
@@ -1296,6 +1332,17 @@ CREATE CONSTRAINT TRIGGER tokens_recorded AFTER INSERT OR UPDATE OF revoked_at O
 CREATE CONSTRAINT TRIGGER workspaces_recorded AFTER INSERT OR DELETE ON workspaces DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded();
 -- A WorkSpace's version is what others see of it; leases and the like change without.
 CREATE CONSTRAINT TRIGGER workspaces_recorded_again AFTER UPDATE ON workspaces DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.version IS DISTINCT FROM NEW.version) EXECUTE FUNCTION refuse_unrecorded();
+-- What cannot be brought back needs an entry whoever takes it, and through whatever function.
+CREATE FUNCTION refuse_unrecorded_removal() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+BEGIN
+  IF current_setting('forge.recorded', true) IS DISTINCT FROM pg_current_xact_id()::text THEN
+    RAISE EXCEPTION 'a change of % without an entry in the audit log', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME;
+  END IF;
+  RETURN NULL;
+END
+$body$;
+CREATE CONSTRAINT TRIGGER audit_subject_keys_recorded AFTER UPDATE ON audit_subject_keys DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_unrecorded_removal();
 
 -- The application's role ---------------------------------------------------------------------------------------------
 
@@ -1310,6 +1357,6 @@ GRANT INSERT ON blueprint_versions, blueprint_statuses, blueprint_promotions, pr
   audit_personal_data, audit_subject_keys, audit_tree, audit_bundles, audit_tiles, audit_checkpoints, audit_cosignatures, audit_quarantine TO :"app";
 GRANT UPDATE ON audit_tree TO :"app";
 REVOKE ALL ON FUNCTION audit_partitions(), audit_months_missing(timestamptz), audit_partitions_ensure(integer),
-  audit_partitions_ensure(integer, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION audit_partitions(), audit_partitions_ensure(integer), audit_partitions_ensure(integer, timestamptz)
-  TO :"app";
+  audit_partitions_ensure(integer, timestamptz), audit_erase_clear(text), audit_erase_subject(text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit_partitions(), audit_partitions_ensure(integer), audit_partitions_ensure(integer, timestamptz),
+  audit_erase_clear(text), audit_erase_subject(text, timestamptz) TO :"app";

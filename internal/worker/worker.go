@@ -226,7 +226,7 @@ func (w *Workers) partitions(ctx context.Context) (int, error) {
 	return made, err
 }
 
-// housekeeping opens the budgets' month and forgets old idempotency keys.
+// housekeeping opens the budgets' month, finishes erasures and forgets old idempotency keys.
 func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 	var opened int
 	err := w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) (err error) {
@@ -234,6 +234,9 @@ func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 		return nothingIfNone(opened, err)
 	})
 	if err := ignoreNothing(err); err != nil {
+		return 0, err
+	}
+	if _, err := w.Log.EraseLate(ctx); err != nil {
 		return 0, err
 	}
 	_, err = w.Log.Pool().Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, w.Log.Clock()().Add(-keyLifetime))
