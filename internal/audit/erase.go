@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -87,7 +88,14 @@ func (p *prover) erasureOf(subject string) (recordedErasure, error) {
 		return e, nil
 	}
 	var out recordedErasure
-	rows, err := postgres.Many[struct{ Leaf []byte }](p.ctx, p.Pool, `SELECT leaf FROM audit_logs WHERE action_type = $1 AND resource_id = $2 AND result = 'success'`, EraseAction, subject)
+	const from = `SELECT leaf FROM %s WHERE action_type = $1 AND resource_id = $2 AND result = 'success'`
+	selects := []string{fmt.Sprintf(from, "audit_logs")}
+	for month, there := range p.archives.table {
+		if there {
+			selects = append(selects, fmt.Sprintf(from, "audit_parts."+partOf("audit_logs", month)))
+		}
+	}
+	rows, err := postgres.Many[struct{ Leaf []byte }](p.ctx, p.Pool, strings.Join(selects, ` UNION ALL `), EraseAction, subject)
 	if err != nil {
 		return out, err
 	}

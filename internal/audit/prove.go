@@ -11,8 +11,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/robco-forge/forge/internal/audit/archive"
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/clock"
@@ -38,6 +40,10 @@ type Proving struct {
 	Keys   Keys
 	// Pinned are checkpoints that were kept outside the database.
 	Pinned []string
+	// Archive is where archived months are; nil leaves V12, and what is in archives alone, out.
+	Archive archive.Store
+	// Witnesses verify the signatures of witnesses. Without any, what they claim is believed.
+	Witnesses []note.Verifier
 	// MaxAge is how old the newest entry may be; 0 is any age.
 	MaxAge time.Duration
 	// Progress is told now and then how many of how many entries were looked at.
@@ -60,6 +66,9 @@ type prover struct {
 	// erasures are those that the log has recorded, by person, as far as they were needed.
 	erasures map[string]recordedErasure
 	missing  []misplaced
+	archives provedArchives
+	// at are the times of the entries of the bundle that was read last, by id.
+	at map[string]time.Time
 }
 
 type misplaced struct {
@@ -105,6 +114,10 @@ func Verify(ctx context.Context, c Proving) (*verify.Report, error) {
 	if err != nil && !shapeless && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, err
 	}
+	if err := p.readArchives(); err != nil {
+		return nil, err
+	}
+	defer p.closeArchives()
 	o := verify.Options{Keys: trusted, Pinned: c.Pinned, Signed: p.signed(), Each: p.entry, Missing: p.miss, Progress: c.Progress}
 	if shapeless || p.tree.Size < p.last.Size {
 		p.Report.Origin, p.Size = c.Origin, p.last.Size
@@ -122,13 +135,12 @@ func Verify(ctx context.Context, c Proving) (*verify.Report, error) {
 	if len(c.Pinned) == 0 {
 		p.Note("No checkpoint that was kept elsewhere was given (--pins, --checkpoint): whoever has the database and the signing key could have rewritten all of it.")
 	}
-	for _, step := range []func() error{p.unsigned, p.missed, p.strays, p.quarantine, p.protection} {
+	for _, step := range []func() error{p.unsigned, p.missed, p.strays, p.quarantine, p.protection, p.archiveFiles} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
 	p.freshness()
-	p.Skip(verify.Archives, "`forge audit archive verify` looks at archived months")
 	p.Skip(verify.Receipts, "`forge audit verify-bundle` looks at proofs that callers have kept")
 	return p.Report, nil
 }
@@ -170,27 +182,34 @@ func (p *prover) Leaves(t tlog.Tile) ([]verify.Leaf, error) {
 		return nil, err
 	}
 	ids, timestamps = ids[:t.W], timestamps[:t.W]
-	rows, err := postgres.Many[provedRow](p.ctx, p.Pool, `
-		SELECT o.place - 1 AS place, a.timestamp, a.id, a.xid::text AS xid, a.user_id, a.actor_type, a.action_type, a.resource_type, a.resource_id, a.result,
-		       a.code, a.interface, a.request_id, a.leaf, a.mac, host(a.source_ip) AS source_ip, a.user_agent,
-		       d.subject_id, d.key_generation, d.sealed, k.wrapped_key
-		FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, place)
-		JOIN audit_logs a ON a.timestamp = o.at AND a.id = o.oid
-		LEFT JOIN audit_personal_data d ON d.timestamp = o.at AND d.entry_id = o.oid
-		LEFT JOIN audit_subject_keys k ON k.subject_id = d.subject_id AND k.generation = d.key_generation AND k.erased_at IS NULL`, ids, timestamps)
+	rows, err := p.provedRows("audit_logs", "audit_personal_data", ids, timestamps)
 	if err != nil {
 		return nil, err
 	}
 	p.rows = map[uuid.UUID]*provedRow{}
 	leaves := make([]verify.Leaf, len(ids))
+	p.at = map[string]time.Time{}
 	for i, id := range ids {
 		leaves[i].ID = id.String()
+		p.at[leaves[i].ID] = timestamps[i]
 	}
 	for i := range rows {
 		p.rows[rows[i].ID] = &rows[i]
 		leaves[rows[i].Place].Raw = rows[i].Leaf
 	}
-	return leaves, nil
+	return leaves, p.outside(t.N, ids, timestamps, leaves)
+}
+
+// provedRows are the entries that ids and timestamps name, with all that tables have about them; Place is which of them.
+func (p *prover) provedRows(entries, personal string, ids []uuid.UUID, timestamps []time.Time) ([]provedRow, error) {
+	return postgres.Many[provedRow](p.ctx, p.Pool, `
+		SELECT o.place - 1 AS place, a.timestamp, a.id, a.xid::text AS xid, a.user_id, a.actor_type, a.action_type, a.resource_type, a.resource_id, a.result,
+		       a.code, a.interface, a.request_id, a.leaf, a.mac, host(a.source_ip) AS source_ip, a.user_agent,
+		       d.subject_id, d.key_generation, d.sealed, k.wrapped_key
+		FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, place)
+		JOIN `+entries+` a ON a.timestamp = o.at AND a.id = o.oid
+		LEFT JOIN `+personal+` d ON d.timestamp = o.at AND d.entry_id = o.oid
+		LEFT JOIN audit_subject_keys k ON k.subject_id = d.subject_id AND k.generation = d.key_generation AND k.erased_at IS NULL`, ids, timestamps)
 }
 
 // entry compares an entry's row with its leaf.
@@ -198,6 +217,10 @@ func (p *prover) entry(index int64, _ []byte, e *leaf.Entry) error {
 	var row *provedRow
 	if id, err := uuid.Parse(e.ID); err == nil {
 		row = p.rows[id]
+	}
+	p.step(index, e)
+	if row == nil && p.archivedEntry(e) {
+		return nil
 	}
 	if row == nil {
 		p.Fail(verify.Content, index, e.ID, "the column id is not the leaf's")
@@ -219,6 +242,9 @@ func (p *prover) entry(index int64, _ []byte, e *leaf.Entry) error {
 
 // miss remembers an entry that is not in its place.
 func (p *prover) miss(index int64, id string) {
+	if p.shutAway(p.at[id]) {
+		return
+	}
 	parsed, err := uuid.Parse(id)
 	if err != nil || len(p.missing) == lookFor {
 		p.Fail(verify.Coverage, index, id, "the entry is not in the table")
