@@ -72,7 +72,7 @@ func (a *Archivist) export(ctx context.Context, row *archived) error {
 	}
 	sum := archive.Hash([]byte(text))
 	manifest := archive.Name(row.name(), "manifest", sum, ".note")
-	if x.objects[manifest], err = a.Store.Put(ctx, manifest, strings.NewReader(text), int64(len(text)), row.over()); err != nil {
+	if x.objects[manifest], err = a.Store.Put(ctx, manifest, strings.NewReader(text), int64(len(text)), x.lock()); err != nil {
 		return err
 	}
 	if err := a.holdFiles(ctx, row.Month, x.objects); err != nil {
@@ -149,7 +149,7 @@ func (x *monthExport) end(ctx context.Context) error {
 	if x.out == nil {
 		return nil
 	}
-	f, err := x.store(ctx, "entries", ".tlb.zst", x.row.over())
+	f, err := x.store(ctx, "entries", ".tlb.zst", x.lock())
 	x.m.Files = append(x.m.Files, f)
 	return err
 }
@@ -166,6 +166,14 @@ func (x *monthExport) store(ctx context.Context, kind, ending string, until time
 	f.Name = archive.Name(x.row.name(), kind, f.SHA256, ending)
 	x.objects[f.Name], err = x.Store.Put(ctx, f.Name, x.file, f.Bytes, until)
 	return f, err
+}
+
+// lock is until when the store keeps the evidence: none, where that is over.
+func (x *monthExport) lock() time.Time {
+	if over := x.row.over(); over.After(x.Log.now()) {
+		return over
+	}
+	return time.Time{}
 }
 
 // discard removes the temporary file.

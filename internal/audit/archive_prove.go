@@ -48,7 +48,7 @@ func (p *prover) readArchives() (err error) {
 			continue
 		}
 		var there bool
-		if err := p.Pool.QueryRow(p.ctx, `SELECT to_regclass($1) IS NOT NULL`, "audit_parts."+partOf("audit_logs", row.Month)).Scan(&there); err != nil {
+		if err := p.Pool.QueryRow(p.ctx, `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'audit_parts' AND c.relname = $1)`, partOf("audit_logs", row.Month)).Scan(&there); err != nil {
 			return err
 		}
 		a.table[row.Month] = there

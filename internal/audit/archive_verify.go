@@ -247,9 +247,10 @@ func (c *archiveCheck) locks(row *archived) error {
 			return err
 		case o.Version != version:
 			c.fail(row, -1, "%s has a newer version %s than the one that was written, %s", name, o.Version, version)
-		case c.store.Locks() && !o.Compliance && c.now.Before(row.over()):
+		case !c.store.Locks() || !c.now.Before(row.over()):
+		case !o.Compliance:
 			c.fail(row, -1, "%s is not locked in compliance mode: whoever has the right can remove it", name)
-		case c.store.Locks() && o.LockedUntil.Before(row.over().Truncate(time.Second)):
+		case o.LockedUntil.Before(row.over().Truncate(time.Second)):
 			c.fail(row, -1, "%s is locked until %s only, not until %s", name, o.LockedUntil.UTC().Format(time.RFC3339), row.over().Format(time.RFC3339))
 		}
 	}

@@ -378,7 +378,9 @@ func (a *Archivist) whole(ctx context.Context, month time.Time, entries int64) e
 }
 
 // trusted are the keys that checkpoints and manifests are signed with.
-func (a *Archivist) trusted() (verify.Keys, note.Verifiers, error) { return trustedKeys(a.Keys, a.Log.origin) }
+func (a *Archivist) trusted() (verify.Keys, note.Verifiers, error) {
+	return trustedKeys(a.Keys, a.Log.origin)
+}
 
 func trustedKeys(k Keys, origin string) (verify.Keys, note.Verifiers, error) {
 	text, err := k.PublicKeys(origin)

@@ -1147,7 +1147,7 @@ $body$;
 CREATE FUNCTION audit_archives_guard() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp SET timezone = 'UTC' AS $body$
 DECLARE
-  part regclass;
+  part oid;
   attached boolean;
 BEGIN
   IF TG_OP = 'DELETE' OR TG_OP = 'INSERT' AND NEW.state <> 'sealed' OR TG_OP = 'UPDATE' AND (NEW.month, NEW.entries, NEW.size, NEW.sealed_at) IS DISTINCT FROM (OLD.month, OLD.entries, OLD.size, OLD.sealed_at) THEN
@@ -1161,7 +1161,7 @@ BEGIN
   IF OLD.state <> 'sealed' AND (NEW.manifest, NEW.manifest_sha256, NEW.objects, NEW.personal, NEW.store, NEW.exported_at) IS DISTINCT FROM (OLD.manifest, OLD.manifest_sha256, OLD.objects, OLD.personal, OLD.store, OLD.exported_at) OR NEW.locked_until < OLD.locked_until THEN
     RAISE EXCEPTION 'an archive of a month is made once' USING ERRCODE = '55000';
   END IF;
-  part := to_regclass('audit_parts.audit_logs_' || to_char(NEW.month, 'YYYY_MM'));
+  SELECT c.oid INTO part FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'audit_parts' AND c.relname = 'audit_logs_' || to_char(NEW.month, 'YYYY_MM');
   attached := EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = part AND NOT i.inhdetachpending);
   IF NEW.state = 'verified' AND NOT attached OR NEW.state = 'detached' AND (attached OR part IS NULL) OR NEW.state = 'dropped' AND part IS NOT NULL THEN
     RAISE EXCEPTION 'the table of % is not %', to_char(NEW.month, 'YYYY-MM'), NEW.state USING ERRCODE = '55000';

@@ -56,7 +56,7 @@ var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*
 
 func (d Dir) path(name string) (string, error) {
 	if !fileName.MatchString(name) {
-		return "", fmt.Errorf("%q is no name of an archive file", name)
+		return "", fmt.Errorf("%w: %q is no name of an archive file", ErrNotThere, name)
 	}
 	return filepath.Join(string(d), filepath.FromSlash(name)), nil
 }
