@@ -31,6 +31,8 @@ type stamps struct {
 
 const stampName = "witness.test"
 
+func newStamps() stamps { return stamps{ed25519.NewKeyFromSeed(make([]byte, 32))} }
+
 func (w stamps) verifier(t testing.TB) note.Verifier {
 	t.Helper()
 	pub := append([]byte{4}, w.key.Public().(ed25519.PublicKey)...) // 4 is a cosignature (C2SP signed-note)
@@ -72,7 +74,7 @@ const perMonth = 130
 func newEra(t testing.TB, months int, store archive.Store) *era {
 	t.Helper()
 	today := time.Now().UTC().Truncate(time.Microsecond)
-	e := &era{first: clock.StartOfMonth(today).AddDate(0, -85, 0), months: months, store: store, witness: stamps{ed25519.NewKeyFromSeed(make([]byte, 32))}, today: today}
+	e := &era{first: clock.StartOfMonth(today).AddDate(0, -85, 0), months: months, store: store, witness: newStamps(), today: today}
 	db := pgtest.New(t)
 	e.scene = &scene{room: &room{db, nil}}
 	db.Months(t, e.first, months)
