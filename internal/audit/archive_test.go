@@ -73,15 +73,22 @@ const perMonth = 130
 // newEra writes the months, each with entries of two persons, sequenced and signed at its time.
 func newEra(t testing.TB, months int, store archive.Store) *era {
 	t.Helper()
+	e := beginEra(t, months, store)
+	for i := range months {
+		e.writeMonth(t, e.month(i))
+	}
+	e.log = e.DB.Log(t, clock.At(e.today).Now)
+	return e
+}
+
+// beginEra makes the months.
+func beginEra(t testing.TB, months int, store archive.Store) *era {
+	t.Helper()
 	today := time.Now().UTC().Truncate(time.Microsecond)
 	e := &era{first: clock.StartOfMonth(today).AddDate(0, -85, 0), months: months, store: store, witness: newStamps(), today: today}
 	db := pgtest.New(t)
 	e.scene = &scene{room: &room{db, nil}}
 	db.Months(t, e.first, months)
-	for i := range months {
-		e.writeMonth(t, e.first.AddDate(0, i, 0))
-	}
-	e.log = db.Log(t, clock.At(today).Now)
 	return e
 }
 
