@@ -24,6 +24,7 @@ import (
 	"github.com/robco-forge/forge/internal/audit/archive"
 	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/clock"
+	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/postgres/pgtest"
 )
 
@@ -41,12 +42,7 @@ func startS3(t *testing.T) *s3.Client {
 			t.Fatal(err)
 		}
 	}
-	run, err := os.MkdirTemp("", "s3-*") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	socket := filepath.Join(run, "s")
+	socket := "@forge-s3-" + id.Unique() // without a file, whose path would have to be short
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, strings.TrimSpace(string(out)), "--port", socket, "--access", "forge", "--secret", "forge-secret", "--quiet", //nolint:gosec // our own tool
 		"posix", "--versioning-dir", filepath.Join(root, "versions"), "--sidecar", filepath.Join(root, "meta"), filepath.Join(root, "buckets"))

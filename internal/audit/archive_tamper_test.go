@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -461,6 +462,44 @@ func TestAPersonIsErasedFromArchivedMonths(t *testing.T) {
 	}
 	if n := e.clear(t, "usr_other"); n == 0 {
 		t.Error("another's are gone")
+	}
+	ok(t, e.verify(t, e.store))
+}
+
+// Any number of replicas archive, one at a time.
+func TestReplicasArchiveOneAtATime(t *testing.T) {
+	e := newEra(t, 1, archive.Dir(t.TempDir()))
+	e.sequenceUp(t)
+	var wg sync.WaitGroup
+	results := make(chan error, 4)
+	logs := make([]*audit.Archivist, 4)
+	for i := range logs {
+		a := e.archivist(t)
+		a.Log = e.DB.Log(t, clock.At(e.today).Now) // the application's rights are enough
+		logs[i] = a
+		wg.Go(func() {
+			_, err := a.Run(operator, false)
+			results <- err
+		})
+	}
+	wg.Wait()
+	close(results)
+	worked := 0
+	for err := range results {
+		if err == nil {
+			worked++
+		} else if !errors.Is(err, audit.ErrArchiving) {
+			t.Error(err)
+		}
+	}
+	if worked == 0 {
+		t.Error("nobody archived")
+	}
+	if got := e.states(t); got != "verified" {
+		t.Error(got)
+	}
+	for _, a := range logs {
+		e.settle(t, a)
 	}
 	ok(t, e.verify(t, e.store))
 }

@@ -120,7 +120,7 @@ func (e *era) writeMonth(t testing.TB, month time.Time) {
 // sequenceUp brings everything into the tree and has it signed.
 func (e *era) sequenceUp(t testing.TB) {
 	t.Helper()
-	s := e.sequencer(t, "era")
+	s := e.sequencer(t, "era", func(c *audit.SequencerConfig) { c.Logger = slog.New(slog.DiscardHandler) })
 	defer s.Close(context.Background())
 	for range 4 {
 		if _, err := s.Round(context.Background()); err != nil {
@@ -210,7 +210,12 @@ func (e *era) states(t testing.TB) string {
 // entryOf is an entry of a month, with its time.
 func (e *era) entryOf(t testing.TB, i int) (id uuid.UUID, at time.Time) {
 	t.Helper()
-	err := e.Owner.QueryRow(context.Background(), `SELECT o.id, o.at FROM audit_bundles, unnest(ids, timestamps) o (id, at) WHERE o.at >= $1 AND o.at < $2 ORDER BY o.at, o.id LIMIT 1`,
+	err := e.Owner.QueryRow(context.Background(), `
+		WITH placed AS (
+			SELECT o.id, o.at FROM audit_bundles, unnest(ids, timestamps) o (id, at)
+			UNION ALL SELECT o.id, o.at FROM audit_tree, unnest(tail_ids, tail_timestamps) o (id, at)
+		)
+		SELECT id, at FROM placed WHERE at >= $1 AND at < $2 ORDER BY at, id LIMIT 1`,
 		e.month(i), e.month(i+1)).Scan(&id, &at)
 	if err != nil {
 		t.Fatal(err)

@@ -59,6 +59,8 @@ const (
 var (
 	// ErrNotYet says that a month is not due for a step.
 	ErrNotYet = errors.New("audit: it is too early")
+	// ErrArchiving says that another process is at it.
+	ErrArchiving = errors.New("audit: another process is archiving")
 	// ErrArchive says that an archive is not what it should be, or a step does not fit the state of its month.
 	ErrArchive = errors.New("audit: archive")
 )
@@ -202,8 +204,25 @@ type Step struct {
 }
 
 // Run brings every month as far as it is due: seals, exports, verifies and, with the owner's rights, detaches. Months are
-// taken in order, and a month that fails ends it. What was done is returned whatever happens.
+// taken in order, and a month that fails ends it. What was done is returned whatever happens. One process at a time is at
+// it: ErrArchiving for others.
 func (a *Archivist) Run(ctx context.Context, detach bool) (done []Step, err error) {
+	conn, err := a.Log.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	var alone bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock(hashtextextended('forge audit archive', 0))`).Scan(&alone); err != nil {
+		return nil, err
+	}
+	if !alone {
+		return nil, ErrArchiving
+	}
+	defer func() {
+		_, unlock := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended('forge audit archive', 0))`)
+		err = errors.Join(err, unlock)
+	}()
 	if detach {
 		if err := a.finalize(ctx); err != nil {
 			return nil, err

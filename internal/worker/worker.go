@@ -34,6 +34,9 @@ const (
 	settleBatch   = 100
 	keyLifetime   = 24 * time.Hour
 	healthyWithin = time.Minute
+	archiveEvery  = time.Hour
+	// archiveWithin is how long archiving a large month may take.
+	archiveWithin = 12 * time.Hour
 	// movingWithin is how long moving a large overflow of the audit log may take. It ends early with the process.
 	movingWithin = 2 * time.Hour
 )
@@ -51,7 +54,9 @@ type Config struct {
 	Log        *audit.Log
 	// Tree brings the audit log's entries into its tree.
 	Tree *audit.Sequencer
-	Slog *slog.Logger
+	// Archive seals, exports and verifies months of the audit log; nil where no archive is configured.
+	Archive *audit.Archivist
+	Slog    *slog.Logger
 }
 
 // Workers are the background loops of one process. Any number of processes may run them on one database.
@@ -123,6 +128,12 @@ func (w *Workers) Run(ctx context.Context) {
 		// Not with the minute of a step, and not to its end: it is one transaction, which the next process begins again.
 		w.loop(ctx, "partitions", houseEvery, nil, func(context.Context) (int, error) { return w.partitions(ctx) })
 	})
+	if w.Archive != nil {
+		// It ends with the process, and goes on with the next.
+		wg.Go(func() {
+			w.loop(ctx, "audit_archive", archiveEvery, nil, func(context.Context) (int, error) { return w.archive(actor.With(ctx, actor.System("audit_archive"))) })
+		})
+	}
 	wg.Wait()
 	w.closeTree(ctx)
 }
@@ -195,6 +206,21 @@ func ignoreNothing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// archive brings the audit log's months as far as the application's rights go. Detaching is the owner's. A round does all
+// there is to do.
+func (w *Workers) archive(ctx context.Context) (int, error) {
+	work, cancel := context.WithTimeout(ctx, archiveWithin)
+	defer cancel()
+	done, err := w.Archive.Run(work, false)
+	for _, s := range done {
+		w.Slog.InfoContext(ctx, "audit archive", "month", s.Month, "state", s.State)
+	}
+	if ctx.Err() != nil || errors.Is(err, audit.ErrArchiving) {
+		err = nil // the process ends, and whatever failed did because of that; or another replica is at it
+	}
+	return 0, err
 }
 
 // partitions makes the audit log's months ahead, and tells how its partitions are whether that went well or not.
