@@ -71,20 +71,16 @@ func (a *Archivist) export(ctx context.Context, row *archived) error {
 		return err
 	}
 	sum := archive.Hash([]byte(text))
-	manifest := archive.Name(row.name(), "manifest", sum, ".note")
+	manifest := archive.Name(row.name(), archive.KindManifest, sum, ".note")
 	if x.objects[manifest], err = a.Store.Put(ctx, manifest, strings.NewReader(text), int64(len(text)), x.lock()); err != nil {
 		return err
 	}
 	if err := a.holdFiles(ctx, row.Month, x.objects); err != nil {
 		return err
 	}
-	var personal *string
-	if x.m.Personal != nil {
-		personal = &x.m.Personal.Name
-	}
 	return a.record(ctx, exportAction, row.Month, map[string]any{"manifest": sum, "entries": x.m.Entries, "files": len(x.m.Files)}, func(tx *Tx) error {
-		return set(ctx, tx, row, `state = 'exported', store = $3, manifest = $4, manifest_sha256 = $5, objects = $6, personal = $7, locked_until = $8, exported_at = $9`,
-			a.Store.Name(), manifest, sum, x.objects, personal, row.over(), tx.Now)
+		return set(ctx, tx, row, `state = 'exported', store = $3, manifest = $4, manifest_sha256 = $5, objects = $6, locked_until = $7, exported_at = $8`,
+			a.Store.Name(), manifest, sum, x.objects, row.over(), tx.Now)
 	})
 }
 
@@ -149,7 +145,7 @@ func (x *monthExport) end(ctx context.Context) error {
 	if x.out == nil {
 		return nil
 	}
-	f, err := x.store(ctx, "entries", ".tlb.zst", x.lock())
+	f, err := x.store(ctx, archive.KindEntries, ".tlb.zst", x.lock())
 	x.m.Files = append(x.m.Files, f)
 	return err
 }
@@ -208,7 +204,12 @@ func (x *monthExport) personal(ctx context.Context) error {
 			return err
 		}
 		if len(rows) == 0 {
-			break
+			return x.endPersonal(ctx)
+		}
+		if x.out != nil && x.out.Plain > archiveFile {
+			if err := x.endPersonal(ctx); err != nil {
+				return err
+			}
 		}
 		if x.out == nil {
 			if err := x.begin(); err != nil {
@@ -222,10 +223,13 @@ func (x *monthExport) personal(ctx context.Context) error {
 		}
 		after, entry = rows[len(rows)-1].Timestamp, rows[len(rows)-1].EntryID
 	}
+}
+
+func (x *monthExport) endPersonal(ctx context.Context) error {
 	if x.out == nil {
 		return nil
 	}
-	f, err := x.store(ctx, "personal", ".jsonl.zst", time.Time{})
-	x.m.Personal = &f
+	f, err := x.store(ctx, archive.KindPersonal, ".jsonl.zst", time.Time{})
+	x.m.Personal = append(x.m.Personal, f)
 	return err
 }

@@ -26,6 +26,8 @@ type provedArchives struct {
 	recorded map[[2]string]recordedStep
 	// streams are the archives that are read along with the log.
 	streams map[time.Time]*archiveStream
+	// removed are the dropped months whose files are gone as well.
+	removed map[time.Time]bool
 	// shut are the months whose entries could not be looked at, with how many they were.
 	shut map[time.Time]int64
 }
@@ -37,7 +39,10 @@ type recordedStep struct {
 
 func (p *prover) readArchives() (err error) {
 	a := &p.archives
-	a.byMonth, a.table, a.recorded, a.streams, a.shut = map[time.Time]*archived{}, map[time.Time]bool{}, map[[2]string]recordedStep{}, map[time.Time]*archiveStream{}, map[time.Time]int64{}
+	*a = provedArchives{
+		byMonth: map[time.Time]*archived{}, table: map[time.Time]bool{}, recorded: map[[2]string]recordedStep{}, streams: map[time.Time]*archiveStream{},
+		removed: map[time.Time]bool{}, shut: map[time.Time]int64{},
+	}
 	if a.rows, err = archivedMonths(p.ctx, p.Pool); err != nil {
 		return err
 	}
@@ -115,7 +120,7 @@ func (p *prover) archivedEntry(e *leaf.Entry) bool {
 // shutAway remembers an entry that is in an archive nobody gave; false is an entry that should be there.
 func (p *prover) shutAway(at time.Time) bool {
 	row := p.archivedAt(at)
-	if row == nil || p.archives.table[row.Month] || p.Archive != nil {
+	if row == nil || p.archives.table[row.Month] || p.Archive != nil && !p.archives.removed[row.Month] {
 		return false
 	}
 	p.archives.shut[row.Month]++
@@ -231,12 +236,19 @@ func (p *prover) archiveFiles() error {
 	if err := p.archivesAreRecorded(); err != nil {
 		return err
 	}
-	var shut int64
-	for _, n := range p.archives.shut {
-		shut += n
+	var shut, removed int64
+	for month, n := range p.archives.shut {
+		if p.archives.removed[month] {
+			removed += n
+		} else {
+			shut += n
+		}
 	}
 	if shut > 0 {
 		p.Note("%d entries are in archives and were not looked at: give --archive.", shut)
+	}
+	if removed > 0 {
+		p.Note("%d entries are of months whose time was over: only their hashes are left.", removed)
 	}
 	if p.Archive == nil {
 		p.Skip(verify.Archives, "no --archive was given to look at")
@@ -280,6 +292,9 @@ func (p *prover) fromArchive(row *archived, index int64) ([]byte, error) {
 		}
 		c := &archiveCheck{Report: verify.NewReport(), ctx: p.ctx, q: p.Pool, store: p.Archive, keys: keys, signers: signers, tree: &p.tree}
 		if row.Manifest != nil {
+			if _, err := p.Archive.Stat(p.ctx, *row.Manifest); errors.Is(err, archive.ErrNotThere) && row.State == MonthDropped {
+				p.archives.removed[row.Month] = true
+			}
 			m, ok, err := c.manifest(row)
 			if err != nil {
 				return nil, err
@@ -338,4 +353,20 @@ func (p *prover) closeArchives() {
 			_ = s.body.Close()
 		}
 	}
+}
+
+// broughtBack says whether the log has it that a month came back from its archive; what was known of persons may have been
+// removed there.
+func (p *prover) broughtBack(month time.Time) (bool, error) {
+	row := p.archives.byMonth[month]
+	if row == nil || row.RestoredAt == nil {
+		return false, nil
+	}
+	rows, err := postgres.Many[struct{ Leaf []byte }](p.ctx, p.Pool, `SELECT leaf FROM audit_logs WHERE action_type = $1 AND resource_id = $2 AND result = 'success'`, restoreAction, row.name())
+	for _, r := range rows {
+		if e, err := leaf.Decode(r.Leaf); err == nil && e.Details["from_archive"] == true {
+			return true, nil
+		}
+	}
+	return false, err
 }

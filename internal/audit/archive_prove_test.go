@@ -9,5 +9,4 @@ func TestProveRetention(t *testing.T) {
 	t.Run("eighty-five months", func(t *testing.T) { retention(t, 85) })
 	t.Run("lock 3: a bucket with object lock", TestABucketKeepsWhatIsArchived)
 	t.Run("locks that do not hold", TestALockThatDoesNotHoldIsFound)
-	t.Run("tampering", TestTamperingWithArchivesIsFound)
 }

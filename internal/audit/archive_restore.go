@@ -177,8 +177,10 @@ func (a *Archivist) load(ctx context.Context, row *archived) error {
 			check: c, row: row, tx: tx, keys: a.Keys, writers: newWriterKeys(a.Keys.Writer), subjects: map[subjectName][]byte{},
 			places: rangesLeft{m.Ranges}, hashes: tlog.TileHashReader(tlog.Tree{N: cp.Size, Hash: cp.Root}, &storedTiles{newTiles(ctx, a.Log.pool, c.tree)}),
 		}
-		if err := l.personal(ctx, m.Personal); err != nil {
-			return err
+		for _, f := range m.Personal {
+			if err := l.personal(ctx, f); err != nil {
+				return err
+			}
 		}
 		for _, f := range m.Files {
 			if err := l.file(ctx, f); err != nil {
@@ -216,11 +218,8 @@ func (l *loader) open(ctx context.Context, f archive.File) (*archive.Reader, io.
 }
 
 // personal loads what is known of persons, as long as it is there.
-func (l *loader) personal(ctx context.Context, f *archive.File) error {
-	if f == nil {
-		return nil
-	}
-	in, body, err := l.open(ctx, *f)
+func (l *loader) personal(ctx context.Context, f archive.File) error {
+	in, body, err := l.open(ctx, f)
 	if errors.Is(err, archive.ErrNotThere) {
 		return nil
 	}

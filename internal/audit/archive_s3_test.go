@@ -123,6 +123,8 @@ func TestABucketKeepsWhatIsArchived(t *testing.T) {
 	}
 	if err := store.Remove(ctx, entries, o.Version); !errors.Is(err, archive.ErrLocked) {
 		t.Errorf("removing what is locked: %v", err)
+	} else {
+		t.Logf("removing it from the bucket: refused: %v", err)
 	}
 	key := aws.String("log/" + entries)
 	if _, err := client.PutObjectRetention(ctx, &s3.PutObjectRetentionInput{
@@ -130,6 +132,8 @@ func TestABucketKeepsWhatIsArchived(t *testing.T) {
 		Retention: &types.ObjectLockRetention{Mode: types.ObjectLockRetentionModeCompliance, RetainUntilDate: aws.Time(time.Now().Add(time.Hour))},
 	}); err == nil {
 		t.Error("a lock was shortened")
+	} else {
+		t.Logf("shortening the lock: refused: %v", err)
 	}
 	if err := e.archivist(t).Drop(operator, e.first, true); err == nil {
 		t.Error("dropped within its seven years")

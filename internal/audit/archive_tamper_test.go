@@ -405,6 +405,11 @@ func TestAMonthIsDroppedAfterSevenYearsAndNotBefore(t *testing.T) {
 		t.Errorf("files are left: %v, %v", left, err)
 	}
 	ok(t, e.verify(t, nil))
+	r := e.verify(t, e.store)
+	ok(t, r)
+	if !strings.Contains(r.Text(), "only their hashes are left") {
+		t.Errorf("what is gone for good is not said:\n%s", r.Text())
+	}
 	if _, err := e.proof(t, 0, false); err != nil {
 		t.Error(err)
 	}
@@ -464,6 +469,31 @@ func TestAPersonIsErasedFromArchivedMonths(t *testing.T) {
 		t.Error("another's are gone")
 	}
 	ok(t, e.verify(t, e.store))
+}
+
+// What is known of persons may be removed from the store: the month comes back without it.
+func TestAMonthComesBackWithoutWhatWasKnownOfPersons(t *testing.T) {
+	e := newEra(t, 2, archive.Dir(t.TempDir()))
+	e.run(t)
+	e.stamp(t, e.today)
+	a := e.archivist(t)
+	if err := a.Drop(operator, e.month(0), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(e.files(t, 0, "personal")[0]); err != nil {
+		t.Fatal(err)
+	}
+	back, err := a.Restore(operator, e.month(0), time.Hour, false)
+	if err != nil || back.Entries != perMonth {
+		t.Fatal(back, err)
+	}
+	e.settle(t, a)
+	ok(t, e.verify(t, e.store))
+	e.Super(t, `SET session_replication_role = replica`, `DELETE FROM audit_personal_data WHERE timestamp > now() - interval '1 year'`,
+		`DELETE FROM audit_parts.audit_personal_data_`+e.month(1).Format("2006_01"))
+	if r := e.verify(t, e.store); !slices.Equal(r.Failed(), []verify.Check{verify.Erasures}) {
+		t.Error(r.Text())
+	}
 }
 
 // Any number of replicas archive, one at a time.

@@ -101,7 +101,12 @@ func (c *archiveCheck) month(row, before *archived) error {
 	if err := c.locks(row); err != nil {
 		return err
 	}
-	return c.personalFile(row, m.Personal)
+	for _, f := range m.Personal {
+		if err := c.personalFile(row, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // witnessed looks for a witness's signature, where one is known.
@@ -236,7 +241,7 @@ func (c *archiveCheck) locks(row *archived) error {
 		c.Note("%s has no object lock: whoever may write there can remove the archive of %s.", c.store.Name(), row.name())
 	}
 	for name, version := range row.Objects {
-		if row.Personal != nil && name == *row.Personal {
+		if archive.IsPersonal(name) {
 			continue
 		}
 		o, err := c.store.Stat(c.ctx, name)
@@ -258,10 +263,7 @@ func (c *archiveCheck) locks(row *archived) error {
 }
 
 // personalFile looks at what was archived of persons. That it is gone is allowed: it is no evidence.
-func (c *archiveCheck) personalFile(row *archived, f *archive.File) error {
-	if f == nil {
-		return nil
-	}
+func (c *archiveCheck) personalFile(row *archived, f archive.File) error {
 	body, err := c.store.Open(c.ctx, f.Name, row.Objects[f.Name])
 	if errors.Is(err, archive.ErrNotThere) {
 		c.Note("What was archived of persons in %s is no longer in %s.", row.name(), c.store.Name())

@@ -88,7 +88,6 @@ type archived struct {
 	Manifest       *string
 	ManifestSHA256 *string `db:"manifest_sha256"`
 	Objects        map[string]string
-	Personal       *string
 	LockedUntil    *time.Time
 	SealedAt       time.Time
 	ExportedAt     *time.Time
@@ -99,7 +98,7 @@ type archived struct {
 	KeepUntil      *time.Time
 }
 
-const archivedColumns = `month, state, entries, size, store, manifest, manifest_sha256, objects, personal, locked_until, sealed_at, exported_at, verified_at, detached_at, dropped_at, restored_at, keep_until`
+const archivedColumns = `month, state, entries, size, store, manifest, manifest_sha256, objects, locked_until, sealed_at, exported_at, verified_at, detached_at, dropped_at, restored_at, keep_until`
 
 func (a *archived) name() string  { return a.Month.Format(monthForm) }
 func (a *archived) to() time.Time { return a.Month.AddDate(0, 1, 0) }

@@ -472,6 +472,9 @@ func (p *prover) personal(index int64, row *provedRow, e *leaf.Entry) error {
 		if len(e.PII) == 0 {
 			return nil
 		}
+		if back, err := p.broughtBack(clock.StartOfMonth(e.Time)); err != nil || back {
+			return err
+		}
 		return fail("what was known of %s is gone, and an erasure would have left it without a key", e.Actor.ID)
 	}
 	if row.WrappedKey == nil {

@@ -1066,7 +1066,6 @@ CREATE TABLE audit_archives (
   manifest text,
   manifest_sha256 text,
   objects jsonb,
-  personal text,
   locked_until timestamptz,
   sealed_at timestamptz NOT NULL,
   exported_at timestamptz,
@@ -1158,7 +1157,7 @@ BEGIN
   IF NOT (OLD.state, NEW.state) IN (('sealed', 'exported'), ('exported', 'verified'), ('verified', 'verified'), ('verified', 'detached'), ('detached', 'verified'), ('detached', 'dropped'), ('dropped', 'verified')) THEN
     RAISE EXCEPTION 'a month does not go from % to %', OLD.state, NEW.state USING ERRCODE = '55000';
   END IF;
-  IF OLD.state <> 'sealed' AND (NEW.manifest, NEW.manifest_sha256, NEW.objects, NEW.personal, NEW.store, NEW.exported_at) IS DISTINCT FROM (OLD.manifest, OLD.manifest_sha256, OLD.objects, OLD.personal, OLD.store, OLD.exported_at) OR NEW.locked_until < OLD.locked_until THEN
+  IF OLD.state <> 'sealed' AND (NEW.manifest, NEW.manifest_sha256, NEW.objects, NEW.store, NEW.exported_at) IS DISTINCT FROM (OLD.manifest, OLD.manifest_sha256, OLD.objects, OLD.store, OLD.exported_at) OR NEW.locked_until < OLD.locked_until THEN
     RAISE EXCEPTION 'an archive of a month is made once' USING ERRCODE = '55000';
   END IF;
   SELECT c.oid INTO part FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'audit_parts' AND c.relname = 'audit_logs_' || to_char(NEW.month, 'YYYY_MM');

@@ -39,8 +39,8 @@ type Manifest struct {
 	Entries int64      `json:"entries"`
 	Ranges  [][2]int64 `json:"ranges"`
 	Files   []File     `json:"files"`
-	// Personal is the file of what is known of persons; nil when nothing is. It is not evidence and may be gone.
-	Personal *File `json:"personal,omitempty"`
+	// Personal are the files of what is known of persons. They are no evidence and may be gone.
+	Personal []File `json:"personal,omitempty"`
 	// Checkpoint covers all of it, with the signatures of the witnesses that had seen it.
 	Checkpoint string `json:"checkpoint"`
 	// Previous is the SHA-256 of the manifest of the month before; empty for the first.
@@ -81,6 +81,16 @@ func Open(text []byte, trusted note.Verifiers) (Manifest, error) {
 
 // Hash is the SHA-256 of a stored manifest, in hexadecimal.
 func Hash(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text)) }
+
+// The kinds of files.
+const (
+	KindEntries  = "entries"
+	KindManifest = "manifest"
+	KindPersonal = "personal"
+)
+
+// IsPersonal says that a file of that name is of what is known of persons: it has no lock.
+func IsPersonal(name string) bool { return strings.Contains(name, "/"+KindPersonal+"-") }
 
 // Name is where a file of a month goes: its content is in its name, so that nothing is ever written over.
 func Name(month, kind, sha, ending string) string {
