@@ -96,6 +96,7 @@ verify-modules:
 	@go mod verify >/dev/null
 	@go mod tidy -diff || { echo "verify: go.mod is not tidy: run 'go mod tidy'" >&2; exit 1; }
 	@cd tools && go mod verify >/dev/null
+	@cd tools/s3 && go mod verify >/dev/null
 	@echo 'verify: modules are intact and tidy'
 
 # The rules themselves, and the samples that show they bite, are in internal/layout_test.go.

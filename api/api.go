@@ -404,6 +404,7 @@ type AuditEntry struct {
 	RequestID    string         `json:"request_id,omitempty"`
 	SourceIP     string         `json:"source_ip,omitempty"`
 	UserAgent    string         `json:"user_agent,omitempty"`
+	Erased       bool           `json:"erased,omitempty" doc:"The person was erased: where they came from is known no more"`
 	Details      map[string]any `json:"details"`
 	LeafHash     string         `json:"leaf_hash" doc:"RFC 6962 hash of the entry's canonical bytes"`
 }

@@ -1929,8 +1929,11 @@ type AuditEntry struct {
 	ActorType string                 `json:"actor_type"`
 	Code      *string                `json:"code,omitempty"`
 	Details   map[string]interface{} `json:"details"`
-	Id        string                 `json:"id"`
-	Interface string                 `json:"interface"`
+
+	// Erased The person was erased: where they came from is known no more
+	Erased    *bool  `json:"erased,omitempty"`
+	Id        string `json:"id"`
+	Interface string `json:"interface"`
 
 	// LeafHash RFC 6962 hash of the entry's canonical bytes
 	LeafHash     string           `json:"leaf_hash"`
@@ -1951,6 +1954,21 @@ type AuditEntryResult string
 type AuditEntryList struct {
 	Items      []AuditEntry `json:"items"`
 	NextCursor *string      `json:"next_cursor,omitempty"`
+}
+
+// AuditErase defines model for AuditErase.
+type AuditErase struct {
+	// Reason The legal basis; without the person's name or address: it stays for ever
+	Reason string `json:"reason"`
+}
+
+// AuditErased defines model for AuditErased.
+type AuditErased struct {
+	At time.Time `json:"at"`
+
+	// Entries Entries that no longer show where the person came from
+	Entries int64  `json:"entries"`
+	Subject string `json:"subject"`
 }
 
 // AuditFeed defines model for AuditFeed.
@@ -4311,6 +4329,12 @@ type GetAuditRangeParams struct {
 	To   time.Time `form:"to" json:"to"`
 }
 
+// EraseAuditSubjectParams defines parameters for EraseAuditSubject.
+type EraseAuditSubjectParams struct {
+	// IdempotencyKey Repeating the request with the same key within 24 hours gives the same answer and changes nothing more
+	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
 // ListBlueprintsParams defines parameters for ListBlueprints.
 type ListBlueprintsParams struct {
 	// Cursor Opaque; next_cursor of the page before
@@ -4983,6 +5007,9 @@ type StopWorkspaceParams struct {
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
 }
 
+// EraseAuditSubjectJSONRequestBody defines body for EraseAuditSubject for application/json ContentType.
+type EraseAuditSubjectJSONRequestBody = AuditErase
+
 // CreateBlueprintJSONRequestBody defines body for CreateBlueprint for application/json ContentType.
 type CreateBlueprintJSONRequestBody = BlueprintCreate
 
@@ -5190,6 +5217,20 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/audit/log/range (the `GetAuditRange` operationId).
 	GetAuditRange(ctx context.Context, params *GetAuditRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseAuditSubjectWithBody Erase what the audit log knows of a person; proofs stay valid
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+	EraseAuditSubjectWithBody(ctx context.Context, id string, params *EraseAuditSubjectParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseAuditSubject Erase what the audit log knows of a person; proofs stay valid
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+	EraseAuditSubject(ctx context.Context, id string, params *EraseAuditSubjectParams, body EraseAuditSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListBlueprints What your team may launch from
 	//
@@ -6051,6 +6092,40 @@ func (c *Client) GetAuditKeys(ctx context.Context, reqEditors ...RequestEditorFn
 // Corresponds with GET /api/v1/audit/log/range (the `GetAuditRange` operationId).
 func (c *Client) GetAuditRange(ctx context.Context, params *GetAuditRangeParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetAuditRangeRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseAuditSubjectWithBody Erase what the audit log knows of a person; proofs stay valid
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+func (c *Client) EraseAuditSubjectWithBody(ctx context.Context, id string, params *EraseAuditSubjectParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseAuditSubjectRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseAuditSubject Erase what the audit log knows of a person; proofs stay valid
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+func (c *Client) EraseAuditSubject(ctx context.Context, id string, params *EraseAuditSubjectParams, body EraseAuditSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseAuditSubjectRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -8679,6 +8754,68 @@ func NewGetAuditRangeRequest(server string, params *GetAuditRangeParams) (*http.
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewEraseAuditSubjectRequest calls the generic EraseAuditSubject builder with application/json body
+func NewEraseAuditSubjectRequest(server string, id string, params *EraseAuditSubjectParams, body EraseAuditSubjectJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEraseAuditSubjectRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewEraseAuditSubjectRequestWithBody constructs an http.Request for the EraseAuditSubject method, with any body, and a specified content type
+func NewEraseAuditSubjectRequestWithBody(server string, id string, params *EraseAuditSubjectParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/audit/subjects/%s/erase", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -14847,6 +14984,20 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/audit/log/range (the `GetAuditRange` operationId).
 	GetAuditRangeWithResponse(ctx context.Context, params *GetAuditRangeParams, reqEditors ...RequestEditorFn) (*GetAuditRangeResponse, error)
 
+	// EraseAuditSubjectWithBodyWithResponse Erase what the audit log knows of a person; proofs stay valid
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+	EraseAuditSubjectWithBodyWithResponse(ctx context.Context, id string, params *EraseAuditSubjectParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseAuditSubjectResponse, error)
+
+	// EraseAuditSubjectWithResponse Erase what the audit log knows of a person; proofs stay valid
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+	EraseAuditSubjectWithResponse(ctx context.Context, id string, params *EraseAuditSubjectParams, body EraseAuditSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseAuditSubjectResponse, error)
+
 	// ListBlueprintsWithResponse What your team may launch from
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -16477,6 +16628,118 @@ func (r GetAuditRangeResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetAuditRangeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// EraseAuditSubjectResponse200Headers the declared response headers of an HTTP 200 response for EraseAuditSubject
+type EraseAuditSubjectResponse200Headers struct {
+	ETag                *string
+	IdempotencyReplayed *string
+}
+
+type EraseAuditSubjectResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AuditErased
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *EraseAuditSubjectResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EraseAuditSubjectResponse) GetJSON200() *AuditErased {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EraseAuditSubjectResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EraseAuditSubjectResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EraseAuditSubjectResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EraseAuditSubjectResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EraseAuditSubjectResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -26616,6 +26879,32 @@ func (c *ClientWithResponses) GetAuditRangeWithResponse(ctx context.Context, par
 	return ParseGetAuditRangeResponse(rsp)
 }
 
+// EraseAuditSubjectWithBodyWithResponse Erase what the audit log knows of a person; proofs stay valid
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+func (c *ClientWithResponses) EraseAuditSubjectWithBodyWithResponse(ctx context.Context, id string, params *EraseAuditSubjectParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseAuditSubjectResponse, error) {
+	rsp, err := c.EraseAuditSubjectWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseAuditSubjectResponse(rsp)
+}
+
+// EraseAuditSubjectWithResponse Erase what the audit log knows of a person; proofs stay valid
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/audit/subjects/{id}/erase (the `EraseAuditSubject` operationId).
+func (c *ClientWithResponses) EraseAuditSubjectWithResponse(ctx context.Context, id string, params *EraseAuditSubjectParams, body EraseAuditSubjectJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseAuditSubjectResponse, error) {
+	rsp, err := c.EraseAuditSubject(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseAuditSubjectResponse(rsp)
+}
+
 // ListBlueprintsWithResponse What your team may launch from
 //
 // Returns a wrapper object for the known response body format(s).
@@ -28945,6 +29234,115 @@ func ParseGetAuditRangeResponse(rsp *http.Response) (*GetAuditRangeResponse, err
 		}
 		response.ApplicationproblemJSON503 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseEraseAuditSubjectResponse parses an HTTP response from a EraseAuditSubjectWithResponse call
+func ParseEraseAuditSubjectResponse(rsp *http.Response) (*EraseAuditSubjectResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EraseAuditSubjectResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AuditErased
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers EraseAuditSubjectResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil

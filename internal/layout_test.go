@@ -75,6 +75,7 @@ var ranks = map[string]int{
 	"internal/audit/leaf":       1,
 	"internal/audit/verify":     1,
 	"internal/audit/witness":    2,
+	"internal/audit/archive":    2,
 	"internal/spreadsheet":      1,
 	"internal/postgres/pgembed": 1,
 }

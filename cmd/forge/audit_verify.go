@@ -21,8 +21,8 @@ import (
 var errTampered = errors.New("the audit log is not as it was signed and recorded; what to do is in docs/runbooks/audit.md")
 
 func auditVerifyCommand() *cobra.Command {
-	var url, output, keysDir, origin, pins string
-	var checkpoints []string
+	var url, output, keysDir, origin, pins, store, endpoint string
+	var checkpoints, witnesses []string
 	var maxAge time.Duration
 	c := &cobra.Command{
 		Use: "verify", Short: "Verify the whole audit log in the database", Args: cobra.NoArgs,
@@ -37,7 +37,7 @@ database and the signing key would be found out.`,
 		Example: `  forge audit verify --keys-dir /etc/forge/keys --pins /mnt/pins
   forge audit verify --keys-dir /etc/forge/keys --checkpoint last-year.checkpoint -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, map[string]string{"database-url": "DATABASE_URL", "pins": "FORGE_AUDIT_PINS"}); err != nil {
+			if err := fromEnvironment(cmd, map[string]string{"database-url": "DATABASE_URL", "pins": "FORGE_AUDIT_PINS", "archive": "FORGE_AUDIT_ARCHIVE", "archive-endpoint": "FORGE_AUDIT_ARCHIVE_ENDPOINT"}); err != nil {
 				return err
 			}
 			switch {
@@ -54,6 +54,12 @@ database and the signing key would be found out.`,
 				return err
 			}
 			if p.Pinned, err = pinned(cmd.Context(), pins, checkpoints); err != nil {
+				return err
+			}
+			if p.Witnesses, err = witnessKeys(witnesses); err != nil {
+				return err
+			}
+			if p.Archive, err = openArchive(cmd.Context(), store, endpoint); err != nil {
 				return err
 			}
 			if p.Pool, err = postgres.Open(cmd.Context(), url, 2); err != nil {
@@ -79,6 +85,9 @@ database and the signing key would be found out.`,
 	f.StringVar(&origin, "audit-origin", "", "name of the log; the default is what the database says")
 	f.StringVar(&pins, "pins", "", "the directory that the servers have as --audit-pins (also FORGE_AUDIT_PINS)")
 	f.StringArrayVar(&checkpoints, "checkpoint", nil, "a file with a checkpoint that was kept; may be given several times")
+	f.StringVar(&store, "archive", "", "where archived months are: a directory, or s3://BUCKET/PREFIX (also FORGE_AUDIT_ARCHIVE)")
+	f.StringVar(&endpoint, "archive-endpoint", "", "address of an S3-compatible server, if it is not Amazon's (also FORGE_AUDIT_ARCHIVE_ENDPOINT)")
+	f.StringArrayVar(&witnesses, "witness-key", nil, "public key of a witness; may be given several times")
 	f.DurationVar(&maxAge, "max-age", 0, "how old the newest entry may be, such as 15m; 0 is any age")
 	return c
 }

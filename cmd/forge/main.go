@@ -53,7 +53,7 @@ Then, in a second terminal:  forge launch --blueprint go-dev --bundle PERFORMANC
 	c.AddCommand(open)
 	for _, sub := range c.Commands() {
 		if sub.Name() == "audit" {
-			sub.AddCommand(auditKeyCommand(), auditPartitionsCommand(), auditVerifyCommand(), auditWitnessCommand())
+			sub.AddCommand(auditKeyCommand(), auditPartitionsCommand(), auditVerifyCommand(), auditWitnessCommand(), auditArchiveCommand(), auditHoldCommand())
 		}
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError{Err: err} })

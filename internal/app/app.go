@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/audit/archive"
 	"github.com/robco-forge/forge/internal/audit/witness"
 	"github.com/robco-forge/forge/internal/aws/desktop"
 	"github.com/robco-forge/forge/internal/aws/pricelist"
@@ -52,6 +53,8 @@ type Config struct {
 	AuditOrigin string
 	// AuditPins is a directory for signed checkpoints, on another disk or machine than the database; empty is none.
 	AuditPins string
+	// AuditArchive is where months of the audit log are archived; nil is nowhere.
+	AuditArchive archive.Store
 	// AuditWitnesses are shown the audit log's checkpoints.
 	AuditWitnesses []*witness.Peer
 	AWSEndpoint    string
@@ -212,7 +215,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		return nil, err
 	}
 	f.workers = worker.New(worker.Config{
-		Tree: tree,
+		Tree: tree, Archive: f.archivist(),
 		Reconciler: &workspace.Reconciler{Fleet: f.Fleet, Log: log, Clock: cfg.Clock, Slog: cfg.Logger, Provisioned: func(p workspace.Provisioning) {
 			steps.WithLabelValues(p.Region, "total").Observe(p.Total.Seconds())
 			for _, s := range p.Steps {

@@ -30,6 +30,14 @@ func (f *Forge) tree() (*audit.Sequencer, error) {
 	return audit.NewSequencer(c)
 }
 
+// archivist archives months of the audit log, as far as the application's rights go; nil where nobody said where to.
+func (f *Forge) archivist() *audit.Archivist {
+	if f.cfg.AuditArchive == nil {
+		return nil
+	}
+	return &audit.Archivist{Log: f.Log, Keys: f.cfg.Keys, Store: f.cfg.AuditArchive, Hot: audit.HotMonths, Logger: f.cfg.Logger}
+}
+
 // unwitnessedTooLong is how long a checkpoint may go without a witness's signature before somebody is told: all that is
 // younger could be written anew by whoever has the database and the keys.
 const unwitnessedTooLong = 5 * time.Minute

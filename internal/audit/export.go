@@ -115,7 +115,7 @@ func (c csvExport) entry(e *Entry) error {
 	}
 	row := []string{
 		e.Timestamp.UTC().Format(time.RFC3339Nano), e.ID.String(), e.UserID, e.ActorType, e.Role, e.ActionType, e.ResourceType, e.ResourceID, e.Result, e.Code, e.Interface, e.RequestID,
-		value(e.SourceIP), value(e.UserAgent), details, e.leafHash(),
+		e.known(e.SourceIP), e.known(e.UserAgent), details, e.leafHash(),
 	}
 	for i := range row {
 		row[i] = spreadsheet.Cell(row[i])
@@ -153,6 +153,7 @@ type line struct {
 	RequestID    string         `json:"request_id,omitempty"`
 	SourceIP     string         `json:"source_ip,omitempty"`
 	UserAgent    string         `json:"user_agent,omitempty"`
+	Erased       bool           `json:"erased,omitempty"`
 	Details      map[string]any `json:"details,omitempty"`
 	LeafHash     string         `json:"leaf_hash"`
 }
@@ -160,7 +161,7 @@ type line struct {
 func lineOf(e *Entry) line {
 	return line{
 		e.ID.String(), e.Timestamp.UTC(), e.UserID, e.ActorType, e.Role, e.ActionType, e.ResourceType, e.ResourceID, e.Result, e.Code, e.Interface, e.RequestID,
-		value(e.SourceIP), value(e.UserAgent), e.Details, e.leafHash(),
+		value(e.SourceIP), value(e.UserAgent), e.Erased, e.Details, e.leafHash(),
 	}
 }
 
@@ -277,6 +278,9 @@ func ocsfOf(e *Entry) ocsfEvent {
 	if e.Role != "" {
 		v.Unmapped["role"] = e.Role
 	}
+	if e.Erased {
+		v.Unmapped["erased"] = true
+	}
 	if len(e.Details) > 0 {
 		v.Unmapped["details"] = e.Details
 	}
@@ -286,6 +290,14 @@ func ocsfOf(e *Entry) ocsfEvent {
 func (e *Entry) leafHash() string {
 	h := leaf.Hash(e.Leaf)
 	return hex.EncodeToString(h[:])
+}
+
+// known is what a column of personal data says, or that it was erased.
+func (e *Entry) known(s *string) string {
+	if e.Erased {
+		return "erased"
+	}
+	return value(s)
 }
 
 func value(s *string) string {

@@ -24,7 +24,9 @@ var (
 		fault.Suggest("try again in a few seconds; if this lasts, see docs/runbooks/audit.md"))
 	ErrNoTile = fault.New(fault.NotFound, "AUDIT_TILE_NOT_FOUND", "the log has no such tile at its newest checkpoint",
 		fault.Suggest("fetch the checkpoint again; paths are those of C2SP tlog-tiles"))
-	ErrNoEntry  = fault.New(fault.NotFound, "AUDIT_ENTRY_NOT_FOUND", "there is no such audit entry", fault.Suggest("give the entry's timestamp as `at`, too"))
+	ErrNoEntry       = fault.New(fault.NotFound, "AUDIT_ENTRY_NOT_FOUND", "there is no such audit entry", fault.Suggest("give the entry's timestamp as `at`, too"))
+	ErrEntryArchived = fault.New(fault.Conflict, "AUDIT_ENTRY_ARCHIVED", "the entry's month was archived, and its bytes are in the archive alone",
+		fault.Suggest("ask for the proof without the leaf, and take that from the archive; or have the month restored: forge audit archive restore"))
 	ErrUnproven = fault.New(fault.Conflict, "AUDIT_ENTRY_NOT_SIGNED_YET", "the entry is written, and no signed checkpoint covers it yet",
 		fault.Suggest("try again in a few seconds"))
 )
@@ -105,7 +107,7 @@ func indexOf(ctx context.Context, q postgres.Querier, t *treeState, entry uuid.U
 	var timestamp time.Time
 	err := q.QueryRow(ctx, `SELECT timestamp FROM audit_logs WHERE id = $1 AND timestamp BETWEEN $2 AND $3`, entry, from, to).Scan(&timestamp)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, ErrNoEntry
+		return archivedIndex(ctx, q, entry, from, to)
 	}
 	if err != nil {
 		return 0, err

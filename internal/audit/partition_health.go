@@ -51,6 +51,9 @@ type Health struct {
 	MonthsAhead map[string]int     `json:"months_ahead"`
 	Overflow    []Overflow         `json:"overflow"`
 	Problems    []PartitionProblem `json:"problems"`
+
+	// archived are the months that were taken out: nothing is to be written there.
+	archived map[time.Time]bool
 }
 
 // Critical tells whether a problem is critical.
@@ -97,12 +100,20 @@ func CheckPartitions(ctx context.Context, q postgres.Querier, now time.Time) (*H
 		}
 		rows = append(rows, o)
 	}
-	return judge(parts, rows, now), nil
+	archived, err := archivedMonths(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	gone := map[time.Time]bool{}
+	for i := range archived {
+		gone[archived[i].Month] = archived[i].gone()
+	}
+	return judge(parts, rows, gone, now), nil
 }
 
-// judge says what is wrong with partitions that come by table and time.
-func judge(parts []Partition, rows []Overflow, now time.Time) *Health {
-	h := &Health{MonthsAhead: map[string]int{}, Overflow: append([]Overflow{}, rows...), Problems: []PartitionProblem{}}
+// judge says what is wrong with partitions that come by table and time; archived months are not missed.
+func judge(parts []Partition, rows []Overflow, archived map[time.Time]bool, now time.Time) *Health {
+	h := &Health{MonthsAhead: map[string]int{}, Overflow: append([]Overflow{}, rows...), Problems: []PartitionProblem{}, archived: archived}
 	tables := map[string][]Partition{}
 	for _, p := range parts {
 		tables[p.Table] = append(tables[p.Table], p)
@@ -143,6 +154,7 @@ func (h *Health) bounds(table string, parts []Partition) {
 		switch {
 		case i == 0 && p.From != nil:
 			h.gap(table, "before "+day(*p.From))
+		case i > 0 && p.From != nil && end != nil && p.From.After(*end) && h.allArchived(*end, *p.From):
 		case i > 0 && p.From != nil && end != nil && p.From.After(*end):
 			h.gap(table, "from "+day(*end)+" to "+day(*p.From))
 		case i > 0 && (p.From == nil || end == nil || p.From.Before(*end)):
@@ -156,6 +168,16 @@ func (h *Health) bounds(table string, parts []Partition) {
 	if len(parts) == 0 {
 		h.gap(table, "at any time")
 	}
+}
+
+// allArchived says that every month from one instant up to another was taken out.
+func (h *Health) allArchived(from, to time.Time) bool {
+	for m := from; m.Before(to); m = m.AddDate(0, 1, 0) {
+		if !h.archived[m] {
+			return false
+		}
+	}
+	return from.Equal(clock.StartOfMonth(from))
 }
 
 func (h *Health) gap(table, when string) {

@@ -44,13 +44,22 @@ const unprotected = `
 		       ('audit_checkpoints', 'audit_checkpoints_pkey'), ('audit_checkpoints', 'audit_checkpoints_root_ck'), ('audit_quarantine', 'audit_quarantine_pkey'),
 		       ('audit_tree', 'audit_tree_pkey'), ('audit_tree', 'audit_tree_one_row_ck'), ('audit_tree', 'audit_tree_tail_ck'), ('audit_tree', 'audit_tree_cursor_ck'),
 		       ('audit_cosignatures', 'audit_cosignatures_pkey')
-	), recorded (relname, tgname) AS (
-		SELECT r, r || '_recorded'
+	), recorded (relname, tgname, function) AS (
+		SELECT r, r || '_recorded', 'refuse_unrecorded'
 		FROM unnest(ARRAY['teams', 'users', 'projects', 'blueprints', 'user_budgets', 'budget_requests', 'budget_templates', 'blueprint_versions', 'blueprint_statuses', 'blueprint_promotions',
 		                  'price_books', 'cost_months', 'policy_pauses', 'tokens', 'workspaces']) r
-		UNION ALL SELECT 'workspaces', 'workspaces_recorded_again'
+		UNION ALL SELECT 'workspaces', 'workspaces_recorded_again', 'refuse_unrecorded'
+		UNION ALL SELECT r, r || '_recorded', 'refuse_unrecorded_removal' FROM unnest(ARRAY['audit_subject_keys', 'audit_archives', 'audit_holds']) r
+		UNION ALL SELECT r, r || '_guard', r || '_guard' FROM unnest(ARRAY['audit_archives', 'audit_holds']) r
 	), functions (function, sha256) AS (
-		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652')
+		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652'),
+		       ('refuse_unrecorded_removal', 'abe95f6e1d90d8214577a0c82cfde53e571f0e802c97e2b067e69799ee633675'), ('audit_erase_clear', 'bfcf932b5f47ab5ada6d2e9ec957cdd5d08dfc3fd6c439e30aa96a2eaebb7e19'),
+		       ('audit_erase_subject', 'b1b330bc114e799d9cdc844cbdef49fed5181aed096aeb237637bf9ad80b0981'),
+		       ('audit_archives_guard', '84357e9033694534e1447bb1960b1ce1c2ecd056c7b0f5cf4a75638173f5f7ad'),
+		       ('audit_holds_guard', '8356f88d9e2aeb7efb2579b8d67e95e1d0d5a57f6d273689087afc6fca164fd1'),
+		       ('audit_witnessed_at', '4ba66641b353d218242fc31c20b18624a5df9237c84e2112db641b79ecb65be6'),
+		       ('audit_drop_refusal', 'f82b6f24d62fe712b7e31c6da444ba56471a9ca5826e3c0780b674b9db8236ac'),
+		       ('audit_drop_month', '7dee2854c76c3e878a38677e494afb2235e7dbb71c823d3cb9d6c7bdcd46d734')
 	)
 	SELECT format('%s may %s in %s', coalesce(r.rolname, 'everybody'), a.privilege_type, g.relname) AS what
 	FROM guarded g
@@ -74,7 +83,7 @@ const unprotected = `
 	UNION ALL
 	SELECT format('changes of %s no longer need an entry: the trigger %s is not there, or is switched off', n.relname, n.tgname)
 	FROM recorded n
-	WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = n.relname::regclass AND t.tgname = n.tgname AND t.tgenabled = 'O' AND t.tgfoid = 'refuse_unrecorded'::regproc)
+	WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = n.relname::regclass AND t.tgname = n.tgname AND t.tgenabled = 'O' AND t.tgfoid = n.function::regproc)
 	UNION ALL
 	SELECT format('the function %s is not as Forge made it', n.function)
 	FROM functions n
@@ -109,6 +118,7 @@ const unprotected = `
 	SELECT format('%s is not attached to the log', g.relname)
 	FROM guarded g
 	WHERE g.part AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = g.oid AND NOT i.inhdetachpending)
+	  AND NOT EXISTS (SELECT FROM audit_archives a WHERE a.state = 'detached' AND g.relname = 'audit_logs_' || to_char(a.month AT TIME ZONE 'UTC', 'YYYY_MM'))
 	UNION ALL
 	SELECT format('triggers and rules are switched off for %s', coalesce(r.rolname, 'every login'))
 	FROM pg_db_role_setting s

@@ -11,8 +11,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/robco-forge/forge/internal/audit/archive"
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/clock"
@@ -38,6 +40,10 @@ type Proving struct {
 	Keys   Keys
 	// Pinned are checkpoints that were kept outside the database.
 	Pinned []string
+	// Archive is where archived months are; nil leaves V12, and what is in archives alone, out.
+	Archive archive.Store
+	// Witnesses verify the signatures of witnesses. Without any, what they claim is believed.
+	Witnesses []note.Verifier
 	// MaxAge is how old the newest entry may be; 0 is any age.
 	MaxAge time.Duration
 	// Progress is told now and then how many of how many entries were looked at.
@@ -57,7 +63,12 @@ type prover struct {
 	rows map[uuid.UUID]*provedRow // of the bundle that was read last
 	// subjects are the keys that personal data is sealed under, as far as they were needed; nil is an erased one.
 	subjects map[subjectName][]byte
+	// erasures are those that the log has recorded, by person, as far as they were needed.
+	erasures map[string]recordedErasure
 	missing  []misplaced
+	archives provedArchives
+	// at are the times of the entries of the bundle that was read last, by id.
+	at map[string]time.Time
 }
 
 type misplaced struct {
@@ -93,7 +104,7 @@ func Verify(ctx context.Context, c Proving) (*verify.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &prover{Proving: c, Report: verify.NewReport().Without(c.Without...), ctx: ctx, keys: newWriterKeys(c.Keys.Writer), subjects: map[subjectName][]byte{}}
+	p := &prover{Proving: c, Report: verify.NewReport().Without(c.Without...), ctx: ctx, keys: newWriterKeys(c.Keys.Writer), subjects: map[subjectName][]byte{}, erasures: map[string]recordedErasure{}}
 	if p.last, err = lastCheckpoint(ctx, c.Pool); err != nil {
 		return nil, err
 	}
@@ -103,6 +114,10 @@ func Verify(ctx context.Context, c Proving) (*verify.Report, error) {
 	if err != nil && !shapeless && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, err
 	}
+	if err := p.readArchives(); err != nil {
+		return nil, err
+	}
+	defer p.closeArchives()
 	o := verify.Options{Keys: trusted, Pinned: c.Pinned, Signed: p.signed(), Each: p.entry, Missing: p.miss, Progress: c.Progress}
 	if shapeless || p.tree.Size < p.last.Size {
 		p.Report.Origin, p.Size = c.Origin, p.last.Size
@@ -120,13 +135,12 @@ func Verify(ctx context.Context, c Proving) (*verify.Report, error) {
 	if len(c.Pinned) == 0 {
 		p.Note("No checkpoint that was kept elsewhere was given (--pins, --checkpoint): whoever has the database and the signing key could have rewritten all of it.")
 	}
-	for _, step := range []func() error{p.unsigned, p.missed, p.strays, p.quarantine, p.protection} {
+	for _, step := range []func() error{p.unsigned, p.missed, p.strays, p.quarantine, p.protection, p.archiveFiles} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
 	p.freshness()
-	p.Skip(verify.Archives, "`forge audit archive verify` looks at archived months")
 	p.Skip(verify.Receipts, "`forge audit verify-bundle` looks at proofs that callers have kept")
 	return p.Report, nil
 }
@@ -168,27 +182,34 @@ func (p *prover) Leaves(t tlog.Tile) ([]verify.Leaf, error) {
 		return nil, err
 	}
 	ids, timestamps = ids[:t.W], timestamps[:t.W]
-	rows, err := postgres.Many[provedRow](p.ctx, p.Pool, `
-		SELECT o.place - 1 AS place, a.timestamp, a.id, a.xid::text AS xid, a.user_id, a.actor_type, a.action_type, a.resource_type, a.resource_id, a.result,
-		       a.code, a.interface, a.request_id, a.leaf, a.mac, host(a.source_ip) AS source_ip, a.user_agent,
-		       d.subject_id, d.key_generation, d.sealed, k.wrapped_key
-		FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, place)
-		JOIN audit_logs a ON a.timestamp = o.at AND a.id = o.oid
-		LEFT JOIN audit_personal_data d ON d.timestamp = o.at AND d.entry_id = o.oid
-		LEFT JOIN audit_subject_keys k ON k.subject_id = d.subject_id AND k.generation = d.key_generation AND k.erased_at IS NULL`, ids, timestamps)
+	rows, err := p.provedRows("audit_logs", "audit_personal_data", ids, timestamps)
 	if err != nil {
 		return nil, err
 	}
 	p.rows = map[uuid.UUID]*provedRow{}
 	leaves := make([]verify.Leaf, len(ids))
+	p.at = map[string]time.Time{}
 	for i, id := range ids {
 		leaves[i].ID = id.String()
+		p.at[leaves[i].ID] = timestamps[i]
 	}
 	for i := range rows {
 		p.rows[rows[i].ID] = &rows[i]
 		leaves[rows[i].Place].Raw = rows[i].Leaf
 	}
-	return leaves, nil
+	return leaves, p.outside(t.N, ids, timestamps, leaves)
+}
+
+// provedRows are the entries that ids and timestamps name, with all that tables have about them; Place is which of them.
+func (p *prover) provedRows(entries, personal string, ids []uuid.UUID, timestamps []time.Time) ([]provedRow, error) {
+	return postgres.Many[provedRow](p.ctx, p.Pool, `
+		SELECT o.place - 1 AS place, a.timestamp, a.id, a.xid::text AS xid, a.user_id, a.actor_type, a.action_type, a.resource_type, a.resource_id, a.result,
+		       a.code, a.interface, a.request_id, a.leaf, a.mac, host(a.source_ip) AS source_ip, a.user_agent,
+		       d.subject_id, d.key_generation, d.sealed, k.wrapped_key
+		FROM unnest($1::uuid[], $2::timestamptz[]) WITH ORDINALITY o (oid, at, place)
+		JOIN `+entries+` a ON a.timestamp = o.at AND a.id = o.oid
+		LEFT JOIN `+personal+` d ON d.timestamp = o.at AND d.entry_id = o.oid
+		LEFT JOIN audit_subject_keys k ON k.subject_id = d.subject_id AND k.generation = d.key_generation AND k.erased_at IS NULL`, ids, timestamps)
 }
 
 // entry compares an entry's row with its leaf.
@@ -196,6 +217,10 @@ func (p *prover) entry(index int64, _ []byte, e *leaf.Entry) error {
 	var row *provedRow
 	if id, err := uuid.Parse(e.ID); err == nil {
 		row = p.rows[id]
+	}
+	p.step(index, e)
+	if row == nil && p.archivedEntry(e) {
+		return nil
 	}
 	if row == nil {
 		p.Fail(verify.Content, index, e.ID, "the column id is not the leaf's")
@@ -207,11 +232,19 @@ func (p *prover) entry(index int64, _ []byte, e *leaf.Entry) error {
 	if !leaf.VerifyMAC(p.keys.of(e.Writer), row.Leaf, row.Mac) {
 		p.Fail(verify.Codes, index, e.ID, "its code is not that of server %s", e.Writer.ID)
 	}
+	if e.Action == EraseAction && e.Result == leaf.Success {
+		if err := p.erasure(index, e); err != nil {
+			return err
+		}
+	}
 	return p.personal(index, row, e)
 }
 
 // miss remembers an entry that is not in its place.
 func (p *prover) miss(index int64, id string) {
+	if p.shutAway(p.at[id]) {
+		return
+	}
 	parsed, err := uuid.Parse(id)
 	if err != nil || len(p.missing) == lookFor {
 		p.Fail(verify.Coverage, index, id, "the entry is not in the table")
@@ -435,14 +468,17 @@ func (p *prover) personal(index int64, row *provedRow, e *leaf.Entry) error {
 		p.Fail(verify.Erasures, index, e.ID, format, args...)
 		return nil
 	}
-	if row.SubjectID == nil || row.WrappedKey == nil {
-		if len(e.PII) == 0 && row.SubjectID == nil {
+	if row.SubjectID == nil {
+		if len(e.PII) == 0 {
 			return nil
 		}
-		if erased, err := p.erased(e.Actor.ID); err != nil || erased {
+		if back, err := p.broughtBack(clock.StartOfMonth(e.Time)); err != nil || back {
 			return err
 		}
-		return fail("what was known of %s is gone, and no erasure was recorded", e.Actor.ID)
+		return fail("what was known of %s is gone, and an erasure would have left it without a key", e.Actor.ID)
+	}
+	if row.WrappedKey == nil {
+		return p.erasedRow(index, row, e)
 	}
 	key, err := p.subjectKey(row)
 	if err != nil {
@@ -464,13 +500,16 @@ func (p *prover) personal(index int64, row *provedRow, e *leaf.Entry) error {
 	if len(openings) != len(e.PII) {
 		return fail("more is sealed with it than was recorded")
 	}
-	if row.UserAgent != nil && *row.UserAgent != openings["user_agent"].Value {
+	if value(row.UserAgent) != openings["user_agent"].Value {
 		p.Fail(verify.Content, index, e.ID, "the column user_agent is not what was recorded")
 	}
-	if row.SourceIP != nil {
-		recorded, err := netip.ParseAddr(openings["source_ip"].Value)
-		if shown, e := netip.ParseAddr(*row.SourceIP); err != nil || e != nil || shown != recorded.WithZone("") {
-			p.Fail(verify.Content, index, row.ID.String(), "the column source_ip is not what was recorded")
+	// What is no address was recorded, and stands in no column.
+	recorded, err := netip.ParseAddr(openings["source_ip"].Value)
+	if err == nil != (row.SourceIP != nil) {
+		p.Fail(verify.Content, index, e.ID, "the column source_ip is not what was recorded")
+	} else if err == nil {
+		if shown, err := netip.ParseAddr(*row.SourceIP); err != nil || shown != recorded.WithZone("") {
+			p.Fail(verify.Content, index, e.ID, "the column source_ip is not what was recorded")
 		}
 	}
 	return nil
@@ -493,11 +532,4 @@ func (p *prover) subjectKey(row *provedRow) ([]byte, error) {
 	}
 	p.subjects[name] = key
 	return key, nil
-}
-
-// erased tells whether the log has it that a person was erased.
-func (p *prover) erased(subject string) (bool, error) {
-	var there bool
-	err := p.Pool.QueryRow(p.ctx, `SELECT EXISTS (SELECT FROM audit_logs WHERE action_type = $1 AND resource_id = $2 AND result = 'success')`, EraseAction, subject).Scan(&there)
-	return there, err
 }

@@ -159,6 +159,9 @@ func entriesAt(ctx context.Context, q postgres.Querier, t *treeState, from, to i
 		SELECT $3 + o.i - 1 AS index, `+entryColumns+`
 		FROM `+named+`
 		ORDER BY o.i`, ids[from-first:to-first], timestamps[from-first:to-first], from)
+	if err == nil && int64(len(placed)) < to-from {
+		placed, err = withDetached(ctx, q, from, ids[from-first:to-first], timestamps[from-first:to-first], placed)
+	}
 	if err != nil {
 		return nil, err
 	}

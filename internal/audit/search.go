@@ -35,6 +35,8 @@ type Entry struct {
 	Details      map[string]any `db:"-"`
 	Role         string         `db:"-"`
 	Writer       string         `db:"-"`
+	// Erased says that the person was erased: where they came from is known no more.
+	Erased bool `db:"-"`
 }
 
 // Filter narrows a search; empty fields do not.
@@ -145,6 +147,9 @@ func (e *Entry) decode() error {
 		return fmt.Errorf("audit: entry %s does not decode: %w", e.ID, err)
 	}
 	e.Details, e.Role, e.Writer = decoded.Details, decoded.Actor.Role, decoded.Writer.ID
+	_, address := decoded.PII["source_ip"]
+	_, program := decoded.PII["user_agent"]
+	e.Erased = (address || program) && e.SourceIP == nil && e.UserAgent == nil
 	if t := decoded.Truncated; t != nil {
 		e.Details = map[string]any{"truncated": map[string]any{"len": t.Len, "sha256": hex.EncodeToString(t.SHA256[:])}}
 	}

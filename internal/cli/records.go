@@ -41,7 +41,7 @@ func (e *env) auditCommand() *cobra.Command {
 		Use: "audit", Short: "The audit log",
 		Long:    "The audit log holds every change and every refusal. Auditors read all of it.",
 		Example: "  forge audit list --user ada --result refused\n  forge audit export --from 2026-11-01 --format csv --out audit.csv",
-	}, e.auditListCommand(), e.auditExportCommand(), e.auditVerifyBundleCommand())
+	}, e.auditListCommand(), e.auditExportCommand(), e.auditVerifyBundleCommand(), e.auditEraseCommand())
 }
 
 func (e *env) auditListCommand() *cobra.Command {

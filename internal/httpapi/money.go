@@ -197,7 +197,7 @@ func entryView(e audit.Entry) api.AuditEntry {
 	v := api.AuditEntry{
 		ID: e.ID.String(), Timestamp: e.Timestamp.UTC(), UserID: e.UserID, ActorType: e.ActorType, Action: e.ActionType, ResourceType: e.ResourceType,
 		ResourceID: e.ResourceID, Result: e.Result, Code: e.Code, Interface: e.Interface, RequestID: e.RequestID, Details: e.Details,
-		LeafHash: hexHash(leaf.Hash(e.Leaf)),
+		LeafHash: hexHash(leaf.Hash(e.Leaf)), Erased: e.Erased,
 	}
 	if e.SourceIP != nil {
 		v.SourceIP = *e.SourceIP

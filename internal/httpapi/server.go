@@ -133,6 +133,7 @@ func (s *Server) routes() {
 	s.priceRoutes()
 	s.auditRoutes()
 	s.auditLogRoutes()
+	s.auditEraseRoutes()
 	s.driftRoutes()
 	s.notificationRoutes()
 }

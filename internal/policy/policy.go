@@ -54,8 +54,10 @@ const (
 	// BudgetRequest is to ask for more; granting it is BudgetSet.
 	BudgetRequest Action = "budget.request"
 	// BudgetAudit is to have the balances compared with their entries.
-	BudgetAudit      Action = "budget.audit"
-	AuditRead        Action = "audit.read"
+	BudgetAudit Action = "budget.audit"
+	AuditRead   Action = "audit.read"
+	// AuditErase is to erase what the audit log knows of a person.
+	AuditErase       Action = "audit.subject.erase"
 	DriftRead        Action = "drift.read"
 	DriftSweep       Action = "drift.sweep"
 	NotificationRead Action = "notification.read"
@@ -104,6 +106,7 @@ var table = map[Action]map[actor.Role]Reach{
 	BudgetAudit:         {actor.Finance: Any, actor.Auditor: Any, actor.Admin: Any},
 	BudgetSet:           {actor.TeamLead: Team, actor.Finance: Any, actor.Admin: Any},
 	AuditRead:           {actor.Auditor: Any, actor.Admin: Any},
+	AuditErase:          {actor.Admin: Any},
 	DriftRead:           {actor.Auditor: Any, actor.Admin: Any},
 	DriftSweep:          {actor.Admin: Any},
 	NotificationRead:    {actor.Admin: Any},

@@ -17,7 +17,7 @@ var matrix = map[policy.Action]string{
 	policy.WorkspaceCreate: "ooo--o", policy.WorkspaceRead: "oot--a", policy.WorkspaceUpdate: "oot--a", policy.WorkspaceOperate: "oot--a",
 	policy.UserRead: "oota-a", policy.UserManage: "-----a", policy.TeamRead: "ttta-a", policy.TeamManage: "-----a",
 	policy.ProjectRead: "ttta-a", policy.ProjectManage: "--t--a", policy.TokenManage: "oooooa", policy.BlueprintRead: "ttttta", policy.BlueprintWrite: "--t--a", policy.BlueprintUpgrade: "--t--a",
-	policy.CostRead: "oota-a", policy.BudgetRead: "oota-a", policy.BudgetSet: "--ta-a", policy.BudgetRequest: "oot--o", policy.BudgetAudit: "---aaa", policy.AuditRead: "----aa",
+	policy.CostRead: "oota-a", policy.BudgetRead: "oota-a", policy.BudgetSet: "--ta-a", policy.BudgetRequest: "oot--o", policy.BudgetAudit: "---aaa", policy.AuditRead: "----aa", policy.AuditErase: "-----a",
 	policy.WorkspaceExtendLife: "--t--a", policy.WorkspaceAdopt: "-----a", policy.PolicyRead: "aaaaaa", policy.PolicyManage: "-----a", policy.PolicySimulate: "--ta-a",
 	policy.DriftRead: "----aa", policy.DriftSweep: "-----a",
 	policy.PriceRead: "aaaaaa", policy.PriceImport: "---a-a", policy.CostClose: "---a-a",

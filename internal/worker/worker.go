@@ -35,6 +35,9 @@ const (
 	settleBatch   = 100
 	keyLifetime   = 24 * time.Hour
 	healthyWithin = time.Minute
+	archiveEvery  = time.Hour
+	// archiveWithin is how long archiving a large month may take.
+	archiveWithin = 12 * time.Hour
 	// movingWithin is how long moving a large overflow of the audit log may take. It ends early with the process.
 	movingWithin = 2 * time.Hour
 )
@@ -52,7 +55,9 @@ type Config struct {
 	Log        *audit.Log
 	// Tree brings the audit log's entries into its tree.
 	Tree *audit.Sequencer
-	Slog *slog.Logger
+	// Archive seals, exports and verifies months of the audit log; nil where no archive is configured.
+	Archive *audit.Archivist
+	Slog    *slog.Logger
 }
 
 // Workers are the background loops of one process. Any number of processes may run them on one database.
@@ -125,6 +130,12 @@ func (w *Workers) Run(ctx context.Context) {
 		// Not with the minute of a step, and not to its end: it is one transaction, which the next process begins again.
 		w.loop(ctx, "partitions", houseEvery, nil, func(context.Context) (int, error) { return w.partitions(ctx) })
 	})
+	if w.Archive != nil {
+		// It ends with the process, and goes on with the next.
+		wg.Go(func() {
+			w.loop(ctx, "audit_archive", archiveEvery, nil, func(context.Context) (int, error) { return w.archive(actor.With(ctx, actor.System("audit_archive"))) })
+		})
+	}
 	wg.Wait()
 	w.closeTree(ctx)
 }
@@ -215,6 +226,21 @@ func ignoreNothing(err error) error {
 	return err
 }
 
+// archive brings the audit log's months as far as the application's rights go. Detaching is the owner's. A round does all
+// there is to do.
+func (w *Workers) archive(ctx context.Context) (int, error) {
+	work, cancel := context.WithTimeout(ctx, archiveWithin)
+	defer cancel()
+	done, err := w.Archive.Run(work, false)
+	for _, s := range done {
+		w.Slog.InfoContext(ctx, "audit archive", "month", s.Month, "state", s.State)
+	}
+	if ctx.Err() != nil || errors.Is(err, audit.ErrArchiving) {
+		err = nil // the process ends, and whatever failed did because of that; or another replica is at it
+	}
+	return 0, err
+}
+
 // partitions makes the audit log's months ahead, and tells how its partitions are whether that went well or not.
 func (w *Workers) partitions(ctx context.Context) (int, error) {
 	moving, cancel := context.WithTimeout(ctx, movingWithin)
@@ -244,7 +270,7 @@ func (w *Workers) partitions(ctx context.Context) (int, error) {
 	return made, err
 }
 
-// housekeeping makes budgets by templates, opens the budgets' periods, and forgets old idempotency keys.
+// housekeeping makes budgets by templates, opens the budgets' periods, finishes erasures and forgets old idempotency keys.
 func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 	err := w.Log.Change(ctx, audit.Intent{Action: "budget.template_applied", ResourceType: "budget_template"}, func(tx *audit.Tx) error {
 		made, err := w.Budgets.ApplyTemplates(ctx, tx)
@@ -259,6 +285,9 @@ func (w *Workers) housekeeping(ctx context.Context) (int, error) {
 		return nothingIfNone(opened, err)
 	})
 	if err := ignoreNothing(err); err != nil {
+		return 0, err
+	}
+	if _, err := w.Log.EraseLate(ctx); err != nil {
 		return 0, err
 	}
 	_, err = w.Log.Pool().Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, w.Log.Clock()().Add(-keyLifetime))
