@@ -272,24 +272,15 @@ func (w *Workers) partitions(ctx context.Context) (int, error) {
 
 // housekeeping makes budgets by templates, opens the budgets' periods, finishes erasures and forgets old idempotency keys.
 func (w *Workers) housekeeping(ctx context.Context) (int, error) {
-	err := w.Log.Change(ctx, audit.Intent{Action: "budget.template_applied", ResourceType: "budget_template"}, func(tx *audit.Tx) error {
-		made, err := w.Budgets.ApplyTemplates(ctx, tx)
-		return nothingIfNone(made, err)
+	made := w.Log.Change(ctx, audit.Intent{Action: "budget.template_applied", ResourceType: "budget_template"}, func(tx *audit.Tx) error {
+		n, err := w.Budgets.ApplyTemplates(ctx, tx)
+		return nothingIfNone(n, err)
 	})
-	if err := ignoreNothing(err); err != nil {
-		return 0, err
-	}
-	var opened int
-	err = w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) (err error) {
-		opened, err = w.Budgets.RollOver(ctx, tx)
-		return nothingIfNone(opened, err)
+	opened := w.Log.Change(ctx, audit.Intent{Action: "budget.roll_over", ResourceType: "budget"}, func(tx *audit.Tx) error {
+		n, err := w.Budgets.RollOver(ctx, tx)
+		return nothingIfNone(n, err)
 	})
-	if err := ignoreNothing(err); err != nil {
-		return 0, err
-	}
-	if _, err := w.Log.EraseLate(ctx); err != nil {
-		return 0, err
-	}
-	_, err = w.Log.Pool().Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, w.Log.Clock()().Add(-keyLifetime))
-	return 0, err
+	_, erased := w.Log.EraseLate(ctx)
+	_, forgot := w.Log.Pool().Exec(ctx, `DELETE FROM idempotency_keys WHERE created_at < $1`, w.Log.Clock()().Add(-keyLifetime))
+	return 0, errors.Join(ignoreNothing(made), ignoreNothing(opened), erased, forgot) // none waits for another
 }

@@ -77,13 +77,19 @@ func TilePath(t tlog.Tile, leaves bool) string {
 	return "tile/" + path
 }
 
-// errCut says that a bundle does not have the form of one.
-var errCut = errors.New("it ends within an entry")
+// errCut and errFull say that a bundle does not have the form of one.
+var (
+	errCut  = errors.New("it does not end with an entry")
+	errFull = fmt.Errorf("%w: it goes on behind the 256 that it may have", errCut)
+)
 
 // SplitBundle takes an entry bundle apart: each leaf behind its length in two bytes, big end first.
 func SplitBundle(b []byte) ([]Leaf, error) {
 	var leaves []Leaf
 	for len(b) > 0 {
+		if len(leaves) == TileWidth {
+			return leaves, errFull
+		}
 		if len(b) < 2 || len(b) < 2+int(binary.BigEndian.Uint16(b)) {
 			return leaves, errCut
 		}
