@@ -450,8 +450,9 @@ func TestAPersonIsErasedFromArchivedMonths(t *testing.T) {
 	if err := a.Drop(operator, e.month(0), false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.erase(t, a.Log, "request 1"); err != nil {
-		t.Fatal(err)
+	done, err := e.erase(t, a.Log, "request 1")
+	if want := pgtest.Value[int64](t, e.DB, `SELECT count(*) FROM audit_parts.audit_logs_`+e.month(1).Format("2006_01")+` WHERE user_id = 'usr_someone'`); err != nil || done.Entries != want || want == 0 {
+		t.Fatalf("%+v, want %d entries: %v", done, want, err)
 	}
 	if n := pgtest.Value[int](t, e.DB, `SELECT count(*) FROM audit_parts.audit_logs_`+e.month(1).Format("2006_01")+` WHERE user_id = 'usr_someone' AND source_ip IS NOT NULL`); n != 0 {
 		t.Errorf("%d entries of a detached month show where the person came from", n)

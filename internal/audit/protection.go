@@ -53,8 +53,8 @@ const unprotected = `
 		UNION ALL SELECT r, r || '_guard', r || '_guard' FROM unnest(ARRAY['audit_archives', 'audit_holds']) r
 	), functions (function, sha256) AS (
 		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652'),
-		       ('refuse_unrecorded_removal', 'abe95f6e1d90d8214577a0c82cfde53e571f0e802c97e2b067e69799ee633675'), ('audit_erase_clear', 'bfcf932b5f47ab5ada6d2e9ec957cdd5d08dfc3fd6c439e30aa96a2eaebb7e19'),
-		       ('audit_erase_subject', 'b1b330bc114e799d9cdc844cbdef49fed5181aed096aeb237637bf9ad80b0981'),
+		       ('refuse_unrecorded_removal', 'abe95f6e1d90d8214577a0c82cfde53e571f0e802c97e2b067e69799ee633675'), ('audit_entry_tables', '7d0942ffaa2216d4e611aa9fd986554a66bb1c4c00809ba13c7604bc039ca038'), ('audit_erase_clear', '8a5adad3800e26d5502f65cdce0d54f04ccfbed1b6dce8e6951a37719a6abebf'),
+		       ('audit_erase_subject', '4fd1cf8565c7cc737fe1a4af2d5af99cb1775ec18bc67b429f0729c388f02052'),
 		       ('audit_archives_guard', '84357e9033694534e1447bb1960b1ce1c2ecd056c7b0f5cf4a75638173f5f7ad'),
 		       ('audit_holds_guard', '8356f88d9e2aeb7efb2579b8d67e95e1d0d5a57f6d273689087afc6fca164fd1'),
 		       ('audit_witnessed_at', '4ba66641b353d218242fc31c20b18624a5df9237c84e2112db641b79ecb65be6'),
