@@ -29,14 +29,15 @@ func (p *prover) protection() error {
 	return nil
 }
 
-// unprotected selects what is not as it should be. Guarded are the tables in which nothing is ever changed, and the row
-// of the tree, which the application changes. Personal data is not among them: it can be erased.
+// unprotected selects what is not as it should be. Guarded are the tables in which nothing is ever changed, the row of the
+// tree, which the application changes, and what it changes under a guard: archives and holds. Personal data is not among
+// them: it can be erased.
 const unprotected = `
 	WITH guarded AS (
 		SELECT c.oid, c.relname, c.relowner, c.relacl, c.relrowsecurity, c.relkind, n.nspname = 'audit_parts' AS part
 		FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'public' AND c.relname IN ('audit_logs', 'audit_bundles', 'audit_tiles', 'audit_checkpoints', 'audit_cosignatures', 'audit_quarantine', 'audit_tree')
+		WHERE n.nspname = 'public' AND c.relname IN ('audit_logs', 'audit_bundles', 'audit_tiles', 'audit_checkpoints', 'audit_cosignatures', 'audit_quarantine', 'audit_tree', 'audit_archives', 'audit_holds')
 		   OR n.nspname = 'audit_parts' AND c.relname LIKE 'audit\_logs\_%' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	), constrained (relname, conname) AS (
 		VALUES ('audit_logs', 'audit_logs_pkey'), ('audit_logs', 'audit_logs_finite_ck'), ('audit_logs', 'audit_logs_leaf_size_ck'), ('audit_logs', 'audit_logs_mac_size_ck'),
@@ -67,7 +68,7 @@ const unprotected = `
 	LEFT JOIN pg_roles r ON r.oid = a.grantee
 	WHERE a.grantee <> g.relowner
 	  AND (a.privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') OR g.part AND a.privilege_type <> 'SELECT')
-	  AND NOT (g.relname = 'audit_tree' AND a.privilege_type = 'UPDATE')
+	  AND NOT (g.relname IN ('audit_tree', 'audit_archives', 'audit_holds') AND a.privilege_type = 'UPDATE')
 	UNION ALL
 	SELECT format('%s may UPDATE the column %s of %s', coalesce(r.rolname, 'everybody'), t.attname, g.relname)
 	FROM guarded g
@@ -79,7 +80,8 @@ const unprotected = `
 	SELECT format('%s has the trigger %s', g.relname, t.tgname)
 	FROM guarded g
 	JOIN pg_trigger t ON t.tgrelid = g.oid
-	WHERE NOT t.tgisinternal AND NOT (g.relname = 'audit_logs' AND t.tgname = 'audit_logs_recorded' AND t.tgenabled = 'O' AND t.tgfoid = 'audit_recorded'::regproc)
+	WHERE NOT t.tgisinternal AND NOT (g.relname IN ('audit_archives', 'audit_holds') AND t.tgname IN (g.relname || '_guard', g.relname || '_recorded'))
+	  AND NOT (g.relname = 'audit_logs' AND t.tgname = 'audit_logs_recorded' AND t.tgenabled = 'O' AND t.tgfoid = 'audit_recorded'::regproc)
 	UNION ALL
 	SELECT format('changes of %s no longer need an entry: the trigger %s is not there, or is switched off', n.relname, n.tgname)
 	FROM recorded n
