@@ -100,8 +100,13 @@ func (a *Archivist) compareTable(ctx context.Context, row *archived) error {
 	if err != nil {
 		return err
 	}
-	var rows, found int64
-	if err := a.Log.pool.QueryRow(ctx, `SELECT count(*) FROM audit_parts.`+partOf("audit_logs", row.Month)).Scan(&rows); err != nil {
+	var rows, refused, found int64
+	err = a.patiently(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM audit_parts.`+partOf("audit_logs", row.Month)+`), (SELECT count(*) FROM audit_quarantine WHERE timestamp >= $1 AND timestamp < $2)`,
+			row.Month, row.to()).Scan(&rows, &refused)
+	})
+	if err != nil {
 		return err
 	}
 	err = placesIn(ctx, a.Log.pool, &t, row.Month, row.to(), func(places []place) error {
@@ -122,8 +127,8 @@ func (a *Archivist) compareTable(ctx context.Context, row *archived) error {
 		found += int64(len(entries))
 		return nil
 	})
-	if err == nil && (found != row.Entries || rows < found) {
-		err = fmt.Errorf("%w: the table of %s has %d of its %d entries; run `forge audit verify`", ErrArchive, row.name(), found, row.Entries)
+	if err == nil && (found != row.Entries || rows != found+refused) {
+		err = fmt.Errorf("%w: the table of %s has %d of its %d entries, and %d rows; run `forge audit verify`", ErrArchive, row.name(), found, row.Entries, rows)
 	}
 	return err
 }

@@ -386,13 +386,25 @@ func (a *Archivist) seal(ctx context.Context, month time.Time) error {
 // whole is an error unless the table has so many entries of the month, and those that were kept out of the log.
 func (a *Archivist) whole(ctx context.Context, month time.Time, entries int64) error {
 	var rows, refused int64
-	err := a.Log.pool.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM audit_logs WHERE timestamp >= $1 AND timestamp < $2), (SELECT count(*) FROM audit_quarantine WHERE timestamp >= $1 AND timestamp < $2)`,
-		month, month.AddDate(0, 1, 0)).Scan(&rows, &refused)
+	err := a.patiently(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM audit_logs WHERE timestamp >= $1 AND timestamp < $2), (SELECT count(*) FROM audit_quarantine WHERE timestamp >= $1 AND timestamp < $2)`,
+			month, month.AddDate(0, 1, 0)).Scan(&rows, &refused)
+	})
 	if err == nil && rows != entries+refused {
 		err = fmt.Errorf("%w: the table has %d entries of the month, and the log %d; run `forge audit verify`", ErrArchive, rows-refused, entries)
 	}
 	return err
+}
+
+// patiently reads what may take longer than any request.
+func (a *Archivist) patiently(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, a.Log.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 }
 
 // trusted are the keys that checkpoints and manifests are signed with.

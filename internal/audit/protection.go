@@ -29,14 +29,15 @@ func (p *prover) protection() error {
 	return nil
 }
 
-// unprotected selects what is not as it should be. Guarded are the tables in which nothing is ever changed, and the row
-// of the tree, which the application changes. Personal data is not among them: it can be erased.
+// unprotected selects what is not as it should be. Guarded are the tables in which nothing is ever changed, the row of the
+// tree, which the application changes, and what it changes under a guard: archives and holds. Personal data is not among
+// them: it can be erased.
 const unprotected = `
 	WITH guarded AS (
 		SELECT c.oid, c.relname, c.relowner, c.relacl, c.relrowsecurity, c.relkind, n.nspname = 'audit_parts' AS part
 		FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'public' AND c.relname IN ('audit_logs', 'audit_bundles', 'audit_tiles', 'audit_checkpoints', 'audit_cosignatures', 'audit_quarantine', 'audit_tree')
+		WHERE n.nspname = 'public' AND c.relname IN ('audit_logs', 'audit_bundles', 'audit_tiles', 'audit_checkpoints', 'audit_cosignatures', 'audit_quarantine', 'audit_tree', 'audit_archives', 'audit_holds')
 		   OR n.nspname = 'audit_parts' AND c.relname LIKE 'audit\_logs\_%' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 	), constrained (relname, conname) AS (
 		VALUES ('audit_logs', 'audit_logs_pkey'), ('audit_logs', 'audit_logs_finite_ck'), ('audit_logs', 'audit_logs_leaf_size_ck'), ('audit_logs', 'audit_logs_mac_size_ck'),
@@ -53,8 +54,8 @@ const unprotected = `
 		UNION ALL SELECT r, r || '_guard', r || '_guard' FROM unnest(ARRAY['audit_archives', 'audit_holds']) r
 	), functions (function, sha256) AS (
 		VALUES ('audit_recorded', '6b7038c55569bcaca6c3618b42abb2ea62a1dc6a4e6d76cb0b781fad23536c52'), ('refuse_unrecorded', 'd531cfa844ffb960467c12e00ad11ebb3ac300c815229dc4d8cd065c06fc6652'),
-		       ('refuse_unrecorded_removal', 'abe95f6e1d90d8214577a0c82cfde53e571f0e802c97e2b067e69799ee633675'), ('audit_erase_clear', 'bfcf932b5f47ab5ada6d2e9ec957cdd5d08dfc3fd6c439e30aa96a2eaebb7e19'),
-		       ('audit_erase_subject', 'b1b330bc114e799d9cdc844cbdef49fed5181aed096aeb237637bf9ad80b0981'),
+		       ('refuse_unrecorded_removal', 'abe95f6e1d90d8214577a0c82cfde53e571f0e802c97e2b067e69799ee633675'), ('audit_entry_tables', '7d0942ffaa2216d4e611aa9fd986554a66bb1c4c00809ba13c7604bc039ca038'), ('audit_erase_clear', '8a5adad3800e26d5502f65cdce0d54f04ccfbed1b6dce8e6951a37719a6abebf'),
+		       ('audit_erase_subject', '4fd1cf8565c7cc737fe1a4af2d5af99cb1775ec18bc67b429f0729c388f02052'),
 		       ('audit_archives_guard', '84357e9033694534e1447bb1960b1ce1c2ecd056c7b0f5cf4a75638173f5f7ad'),
 		       ('audit_holds_guard', '8356f88d9e2aeb7efb2579b8d67e95e1d0d5a57f6d273689087afc6fca164fd1'),
 		       ('audit_witnessed_at', '4ba66641b353d218242fc31c20b18624a5df9237c84e2112db641b79ecb65be6'),
@@ -67,7 +68,7 @@ const unprotected = `
 	LEFT JOIN pg_roles r ON r.oid = a.grantee
 	WHERE a.grantee <> g.relowner
 	  AND (a.privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') OR g.part AND a.privilege_type <> 'SELECT')
-	  AND NOT (g.relname = 'audit_tree' AND a.privilege_type = 'UPDATE')
+	  AND NOT (g.relname IN ('audit_tree', 'audit_archives', 'audit_holds') AND a.privilege_type = 'UPDATE')
 	UNION ALL
 	SELECT format('%s may UPDATE the column %s of %s', coalesce(r.rolname, 'everybody'), t.attname, g.relname)
 	FROM guarded g
@@ -79,7 +80,8 @@ const unprotected = `
 	SELECT format('%s has the trigger %s', g.relname, t.tgname)
 	FROM guarded g
 	JOIN pg_trigger t ON t.tgrelid = g.oid
-	WHERE NOT t.tgisinternal AND NOT (g.relname = 'audit_logs' AND t.tgname = 'audit_logs_recorded' AND t.tgenabled = 'O' AND t.tgfoid = 'audit_recorded'::regproc)
+	WHERE NOT t.tgisinternal AND NOT (g.relname IN ('audit_archives', 'audit_holds') AND t.tgname IN (g.relname || '_guard', g.relname || '_recorded'))
+	  AND NOT (g.relname = 'audit_logs' AND t.tgname = 'audit_logs_recorded' AND t.tgenabled = 'O' AND t.tgfoid = 'audit_recorded'::regproc)
 	UNION ALL
 	SELECT format('changes of %s no longer need an entry: the trigger %s is not there, or is switched off', n.relname, n.tgname)
 	FROM recorded n

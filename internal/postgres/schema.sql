@@ -1137,29 +1137,33 @@ CREATE TABLE audit_holds (
   CONSTRAINT audit_holds_released_ck CHECK ((released_at IS NULL) = (released_by IS NULL))
 );
 
+-- The tables that have entries and what is known of persons: the log's, and those of detached months.
+CREATE FUNCTION audit_entry_tables(OUT entries text, OUT personal text) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp SET timezone = 'UTC' AS $body$
+  SELECT 'public.audit_logs', 'public.audit_personal_data'
+  UNION ALL
+  SELECT 'audit_parts.audit_logs' || s.suffix, 'audit_parts.audit_personal_data' || s.suffix
+  FROM (SELECT to_char(month, '_YYYY_MM') AS suffix FROM audit_archives WHERE state = 'detached') s
+  WHERE to_regclass('audit_parts.audit_logs' || s.suffix) IS NOT NULL AND to_regclass('audit_parts.audit_personal_data' || s.suffix) IS NOT NULL
+$body$;
+
 -- Takes what stands in clear beside personal data whose key was erased, in detached months as well, and returns how many
 -- entries had any.
 CREATE FUNCTION audit_erase_clear(subject text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET timezone = 'UTC' AS $body$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $body$
 DECLARE
-  m record;
+  t record;
   n bigint;
   total bigint := 0;
 BEGIN
-  FOR m IN
-    SELECT 'public.audit_logs' AS entries, 'public.audit_personal_data' AS personal
-    UNION ALL
-    SELECT 'audit_parts.audit_logs' || s.suffix, 'audit_parts.audit_personal_data' || s.suffix
-    FROM (SELECT to_char(month, '_YYYY_MM') AS suffix FROM audit_archives WHERE state = 'detached') s
-    WHERE to_regclass('audit_parts.audit_logs' || s.suffix) IS NOT NULL AND to_regclass('audit_parts.audit_personal_data' || s.suffix) IS NOT NULL
-  LOOP
+  FOR t IN SELECT * FROM audit_entry_tables() LOOP
     EXECUTE format('
       UPDATE %s a
       SET source_ip = NULL, user_agent = NULL
       FROM %s d
       JOIN public.audit_subject_keys k ON k.subject_id = d.subject_id AND k.generation = d.key_generation AND k.erased_at IS NOT NULL
       WHERE a.user_id = $1 AND (a.source_ip IS NOT NULL OR a.user_agent IS NOT NULL)
-        AND d.timestamp = a.timestamp AND d.entry_id = a.id AND d.subject_id = $1', m.entries, m.personal) USING subject;
+        AND d.timestamp = a.timestamp AND d.entry_id = a.id AND d.subject_id = $1', t.entries, t.personal) USING subject;
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
   END LOOP;
@@ -1168,20 +1172,28 @@ END
 $body$;
 
 -- Erases what the log knows of a person: the bytes of the keys, and what stands in clear. Entries, hashes and proofs stay.
--- Returns how many entries that concerned, and up to which generation the keys are gone; 0 and NULL when nothing was known.
+-- Returns how many entries that concerned, without those of dropped months, and up to which generation the keys are gone: NULL
+-- when nothing was known.
 CREATE FUNCTION audit_erase_subject(subject text, at timestamptz, OUT entries bigint, OUT through integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $body$
+DECLARE
+  t record;
+  n bigint;
+  gone integer[];
 BEGIN
-  WITH gone AS (
+  WITH erased AS (
     UPDATE audit_subject_keys SET wrapped_key = '', erased_at = at WHERE subject_id = subject AND erased_at IS NULL RETURNING generation
   )
-  SELECT max(g.generation), (
-    SELECT count(*)
-    FROM audit_logs a
-    JOIN audit_personal_data d ON d.timestamp = a.timestamp AND d.entry_id = a.id
-    WHERE a.user_id = subject AND d.subject_id = subject AND d.key_generation IN (SELECT generation FROM gone))
-  INTO through, entries
-  FROM gone g;
+  SELECT array_agg(e.generation), max(e.generation) INTO gone, through FROM erased e;
+  entries := 0;
+  FOR t IN SELECT * FROM audit_entry_tables() LOOP
+    EXECUTE format('
+      SELECT count(*)
+      FROM %s a
+      JOIN %s d ON d.timestamp = a.timestamp AND d.entry_id = a.id
+      WHERE a.user_id = $1 AND d.subject_id = $1 AND d.key_generation = ANY ($2)', t.entries, t.personal) INTO n USING subject, gone;
+    entries := entries + n;
+  END LOOP;
   PERFORM audit_erase_clear(subject);
 END
 $body$;
