@@ -143,17 +143,18 @@ bench: postgres ## run the benchmarks and write bench/RESULTS.md
 	  cat "$$tmp"; printf '```\n'; } > bench/RESULTS.md; \
 	echo 'bench: wrote bench/RESULTS.md'
 
-# prove-cost-settles runs bench/prove/cost-settles if there is such a program, else TestProveCostSettles of e2e or bench.
+# prove-cost-settles runs bench/prove/cost-settles if there is such a program, else TestProveCostSettles, wherever it is.
+prove-plans prove-retention: PROVETIME = 0
 prove-%: postgres ## the full evidence run of a theme (hours, by hand); its result goes to bench/results/NAME.txt
 	@mkdir -p bench/results; out='bench/results/$*.txt'; tmp=$$(mktemp); trap 'rm -f "$$tmp"' EXIT; \
 	name=$$(sed -E 's/(^|-)([a-z0-9])/\U\2/g' <<<'$*'); \
 	printf 'make prove-%s  version %s  %s  %s CPUs\n\n' '$*' '$(VERSION)' "$$(date -u +%Y-%m-%dT%H:%MZ)" "$$(nproc)" > "$$tmp"; \
 	if [ -d 'bench/prove/$*' ]; then \
 	  go run './bench/prove/$*' $(ARGS) 2>&1 | tee -a "$$tmp"; \
-	elif grep -rqE --include='*_test.go' "^func TestProve$$name(_|\(|[A-Z])" e2e bench 2>/dev/null; then \
-	  go test -tags prove -count=1 -v -timeout '$(PROVETIME)' $(PROVEFLAGS) -run "^TestProve$$name" ./e2e/... ./bench/... 2>&1 | tee -a "$$tmp"; \
+	elif pkg=$$(grep -rlE --include='*_test.go' "^func TestProve$$name(_|\(|[A-Z])" e2e bench internal | xargs -r -n 1 dirname | sort -u) && [ -n "$$pkg" ]; then \
+	  go test -tags prove -count=1 -v -timeout '$(PROVETIME)' $(PROVEFLAGS) -run "^TestProve$$name" $$(printf './%s ' $$pkg) -args $(ARGS) 2>&1 | tee -a "$$tmp"; \
 	else \
-	  echo "prove: neither bench/prove/$* nor TestProve$$name in e2e or bench exists" >&2; exit 1; \
+	  echo "prove: neither bench/prove/$* nor TestProve$$name exists" >&2; exit 1; \
 	fi; \
 	mkdir -p bench/results; cp "$$tmp" "$$out"; chmod 644 "$$out"; echo "prove: wrote $$out"
 

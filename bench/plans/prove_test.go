@@ -352,7 +352,7 @@ var rewritten = []rewrite{
 		FROM cost_records
 		WHERE period_start >= $2 AND period_start < $3 AND ($4::text[] IS NULL OR user_id = ANY($4))
 		GROUP BY 1, 2`, nil},
-	{"sweep: WorkSpaces due, claimed", `
+	{"sweep: WorkSpaces due that Amazon knows, claimed", `
 		UPDATE workspaces
 		SET lease_token = $1, lease_until = $2
 		WHERE id IN (
