@@ -590,9 +590,9 @@ func makeMonths(ctx context.Context, tx pgx.Tx) error {
 			m.Format("2006_01"), m.Format(time.RFC3339), m.AddDate(0, 1, 0).Format(time.RFC3339)))
 	}
 	statements = append(statements, `
-		INSERT INTO cost_records_by_month (id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id, compute_cost_micros,
+		INSERT INTO cost_records_by_month (id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id, attribution_id, compute_cost_micros,
 		                                   period_start, period_end, recorded_at)
-		SELECT id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id, compute_cost_micros, period_start, period_end, recorded_at
+		SELECT id, usage_id, workspace_id, user_id, team_id, project_id, cost_centre, price_id, attribution_id, compute_cost_micros, period_start, period_end, recorded_at
 		FROM cost_records
 		ORDER BY recorded_at`)
 	for _, columns := range []string{"workspace_id, period_start", "user_id, period_start", "team_id, period_start", "period_start", "period_end", "recorded_at"} {
