@@ -108,9 +108,9 @@ func (p Payer) touches(s Scope, scopeID string) bool {
 type Book struct {
 	Spent     func(ctx context.Context, q postgres.Querier, s Scope, scopeID string, from, to time.Time) (money.USD, error)
 	PaidUntil func(ctx context.Context, q postgres.Querier, ws id.WorkSpace, lease money.USD) (until time.Time, runs bool, err error)
-	Pace      func(ctx context.Context, q postgres.Querier, from, to time.Time) ([]Pace, error)
+	Pace      func(ctx context.Context, q postgres.Querier, from, to time.Time) ([]Sum, error)
 	FeesDue   func(ctx context.Context, q postgres.Querier, p Payer, organisation bool, month time.Time) (bool, error)
-	NextFees  func(ctx context.Context, q postgres.Querier) ([]Fees, error)
+	NextFees  func(ctx context.Context, q postgres.Querier) ([]Sum, error)
 }
 
 // Effect is what a request would do, or did, to one budget.

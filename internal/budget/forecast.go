@@ -17,11 +17,24 @@ import (
 // paceDays is from how many days a pace is taken.
 const paceDays = 7
 
-// Pace is what a scope has cost a day lately, on the average.
-type Pace struct {
+// Sum is an amount of one scope.
+type Sum struct {
 	Scope   Scope
 	ScopeID string
-	PerDay  money.USD
+	Amount  money.USD
+}
+
+// of is the amount of the budget's scope; 0 if it has none.
+func of(all []Sum) func(b *Budget) money.USD {
+	type key struct {
+		scope Scope
+		id    string
+	}
+	amounts := make(map[key]money.USD, len(all))
+	for _, s := range all {
+		amounts[key{s.Scope, s.ScopeID}] = s.Amount
+	}
+	return func(b *Budget) money.USD { return amounts[key{b.Scope, b.ScopeID}] }
 }
 
 // Forecast is when a budget comes to a share of its limit if it goes on at its pace: an estimate.
@@ -64,10 +77,7 @@ func (b *Book) Foretell(ctx context.Context, tx *audit.Tx) (int, error) {
 	if err != nil || len(paces) == 0 {
 		return 0, err
 	}
-	perDay := map[[2]string]money.USD{}
-	for _, p := range paces {
-		perDay[[2]string{string(p.Scope), p.ScopeID}] = p.PerDay
-	}
+	perDay := of(paces)
 	all, err := budgets(ctx, tx, tx.Now, `
 		WHERE b.valid_from <= $1 AND b.valid_until > $1 AND p.exhausted_at IS NULL AND p.limit_micros > 0
 		ORDER BY array_position('{ORGANISATION,TEAM,PROJECT,USER}', b.scope), b.scope_id`)
@@ -77,7 +87,7 @@ func (b *Book) Foretell(ctx context.Context, tx *audit.Tx) (int, error) {
 	told := 0
 	for i := range all {
 		a := &all[i]
-		pace := perDay[[2]string{string(a.Scope), a.ScopeID}]
+		pace := perDay(a)
 		next := a.Forecasts(pace, tx.Now)
 		if len(next) == 0 || next[0].Percent <= max(a.WarnedPercent, a.ForetoldPercent) {
 			continue
@@ -146,13 +156,6 @@ func tell(ctx context.Context, tx *audit.Tx, b *Budget, m notify.Message) error 
 	return notify.Enqueue(ctx, tx, m)
 }
 
-// Fees are what a scope's WorkSpaces will be charged when the next month begins, if they live then.
-type Fees struct {
-	Scope   Scope
-	ScopeID string
-	Amount  money.USD
-}
-
 // shortfallDays is how many days before a month its shortfalls are told.
 const shortfallDays = 7
 
@@ -170,10 +173,7 @@ func (b *Book) TellShortfalls(ctx context.Context, tx *audit.Tx) (int, error) {
 	if err != nil || len(fees) == 0 {
 		return 0, err
 	}
-	due := map[[2]string]money.USD{}
-	for _, f := range fees {
-		due[[2]string{string(f.Scope), f.ScopeID}] = f.Amount
-	}
+	due := of(fees)
 	all, err := budgets(ctx, tx, tx.Now, `
 		WHERE b.valid_from <= $1 AND b.valid_until > $2 AND b.enforcement <> 'warn' AND p.budget_id IS NOT NULL
 		  AND (p.shortfall_at IS NULL OR p.shortfall_at < $1)
@@ -184,7 +184,7 @@ func (b *Book) TellShortfalls(ctx context.Context, tx *audit.Tx) (int, error) {
 	told := 0
 	for i := range all {
 		a := &all[i]
-		fee := due[[2]string{string(a.Scope), a.ScopeID}]
+		fee := due(a)
 		if fee == 0 {
 			continue
 		}

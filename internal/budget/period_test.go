@@ -443,11 +443,11 @@ func TestAThresholdIsForetoldOnce(t *testing.T) {
 	r := setUp(t, "deny") // the middle of the 15th
 	team := string(r.org.Teams[0])
 	pace := money.Dollar
-	r.book.Pace = func(_ context.Context, _ postgres.Querier, from, to time.Time) ([]budget.Pace, error) {
+	r.book.Pace = func(_ context.Context, _ postgres.Querier, from, to time.Time) ([]budget.Sum, error) {
 		if !to.Equal(r.clock.Now().Truncate(24*time.Hour)) || to.Sub(from) != 7*24*time.Hour {
 			t.Errorf("asked for %s to %s", from, to)
 		}
-		return []budget.Pace{{Scope: budget.Team, ScopeID: team, PerDay: pace}}, nil
+		return []budget.Sum{{Scope: budget.Team, ScopeID: team, Amount: pace}}, nil
 	}
 	foretell := func() (n int) {
 		t.Helper()
@@ -511,8 +511,8 @@ func TestAShortfallIsToldBeforeTheMonth(t *testing.T) {
 	r.set(t, budget.Organisation, budget.OrganisationID, 100*money.Dollar)
 	r.mustHold(t, id.New[id.WorkSpace](), r.payer(), 0, 3*money.Dollar)
 	fees := 7 * money.Dollar
-	r.book.NextFees = func(context.Context, postgres.Querier) ([]budget.Fees, error) {
-		return []budget.Fees{{Scope: budget.Team, ScopeID: team, Amount: fees}, {Scope: budget.Organisation, ScopeID: budget.OrganisationID, Amount: fees}}, nil
+	r.book.NextFees = func(context.Context, postgres.Querier) ([]budget.Sum, error) {
+		return []budget.Sum{{Scope: budget.Team, ScopeID: team, Amount: fees}, {Scope: budget.Organisation, ScopeID: budget.OrganisationID, Amount: fees}}, nil
 	}
 	tell := func() (n int) {
 		t.Helper()
