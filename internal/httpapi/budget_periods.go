@@ -29,13 +29,12 @@ func (s *Server) endBudget(ctx context.Context, in *struct {
 	what := audit.Intent{Action: "budget.end", ResourceType: "budget", ResourceID: string(in.ID)}
 	err = s.audit.Change(ctx, what, func(tx *audit.Tx) error {
 		// A lead sets the members' budgets, but not their own; every other one is finance's.
-		var member id.Team
-		if b.Scope == budget.User {
-			u, err := people.FindUser(ctx, tx, b.ScopeID)
-			if err != nil {
-				return err
-			}
-			member = u.TeamID
+		_, member, _, err := scopeOf(ctx, tx, b.Scope, b.ScopeID)
+		if err != nil {
+			return err
+		}
+		if b.Scope != budget.User {
+			member = ""
 		}
 		if err := policy.Require(tx.Actor, policy.BudgetSet, "", member); err != nil {
 			return err

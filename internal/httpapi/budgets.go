@@ -232,24 +232,9 @@ func (s *Server) readableBudget(ctx context.Context, budgetID id.Budget) (budget
 	if err != nil {
 		return b, err
 	}
-	var team id.Team
-	var owner id.User
-	switch b.Scope {
-	case budget.Organisation:
-	case budget.Team:
-		team = id.Team(b.ScopeID)
-	case budget.Project:
-		p, err := people.FindProject(ctx, pool, b.ScopeID)
-		if err != nil {
-			return b, err
-		}
-		team = p.TeamID
-	case budget.User:
-		u, err := people.FindUser(ctx, pool, b.ScopeID)
-		if err != nil {
-			return b, err
-		}
-		team, owner = u.TeamID, u.ID
+	_, team, owner, err := scopeOf(ctx, pool, b.Scope, b.ScopeID)
+	if err != nil {
+		return b, err
 	}
 	if policy.Allows(a, policy.BudgetRead, owner, team) {
 		return b, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/people"
 	"github.com/robco-forge/forge/internal/policy"
+	"github.com/robco-forge/forge/internal/postgres"
 )
 
 func (s *Server) moneyRoutes() {
@@ -160,7 +161,7 @@ func (s *Server) setBudget(ctx context.Context, in *struct {
 }
 
 // scopeOf finds what a budget is for: its id, its team, and its person.
-func scopeOf(ctx context.Context, tx *audit.Tx, scope budget.Scope, idOrName string) (string, id.Team, id.User, error) {
+func scopeOf(ctx context.Context, q postgres.Querier, scope budget.Scope, idOrName string) (string, id.Team, id.User, error) {
 	switch scope {
 	case budget.Organisation:
 		if idOrName != budget.OrganisationID {
@@ -168,13 +169,13 @@ func scopeOf(ctx context.Context, tx *audit.Tx, scope budget.Scope, idOrName str
 		}
 		return budget.OrganisationID, "", "", nil
 	case budget.Team:
-		t, err := people.FindTeam(ctx, tx, idOrName)
+		t, err := people.FindTeam(ctx, q, idOrName)
 		return string(t.ID), t.ID, "", err
 	case budget.Project:
-		p, err := people.FindProject(ctx, tx, idOrName)
+		p, err := people.FindProject(ctx, q, idOrName)
 		return string(p.ID), p.TeamID, "", err
 	case budget.User:
-		u, err := people.FindUser(ctx, tx, idOrName)
+		u, err := people.FindUser(ctx, q, idOrName)
 		return string(u.ID), u.TeamID, u.ID, err
 	}
 	return "", "", "", budget.ErrScope
