@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -225,35 +224,28 @@ func (s *session) bundle(f auditFilter, out string, checkpoints []string) error 
 	}
 	b.m.Origin, b.m.Size = c.Origin, c.Size
 
-	file, err := os.CreateTemp(filepath.Dir(out), ".bundle-*") // 0600
-	if err != nil {
-		return UsageError{Err: fmt.Errorf("--out cannot be written: %w", err)}
-	}
-	b.out = zip.NewWriter(file)
-	err = b.add(verify.CheckpointFile, newest, zip.Deflate)
-	if err == nil && b.m.Kind == verify.RangeBundle {
-		err = b.stretch(c, pinned)
-	} else if err == nil {
-		err = b.selection(c, client.ListAuditEntriesParams{
-			User: given(f.user), Action: given(f.action), ResourceType: given(f.kind), ResourceId: given(f.id),
-			Result: given(client.ListAuditEntriesParamsResult(f.result)), Interface: given(f.through), Address: given(f.address), From: from, To: to,
-		})
-	}
-	if err == nil {
-		var manifest []byte
-		if manifest, err = json.MarshalIndent(b.m, "", "  "); err == nil {
-			err = b.add(verify.ManifestFile, append(manifest, '\n'), zip.Deflate)
+	err = wholeFile(out, func(file *os.File) error {
+		b.out = zip.NewWriter(file)
+		err := b.add(verify.CheckpointFile, newest, zip.Deflate)
+		if err == nil && b.m.Kind == verify.RangeBundle {
+			err = b.stretch(c, pinned)
+		} else if err == nil {
+			err = b.selection(c, f.search(from, to))
 		}
-	}
-	if s.errTTY {
-		s.progressDone()
-	}
-	err = errors.Join(err, b.out.Close(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), out)
-	}
+		if s.errTTY {
+			s.progressDone()
+		}
+		if err != nil {
+			return err
+		}
+		manifest, err := json.MarshalIndent(b.m, "", "  ")
+		if err != nil {
+			return err
+		}
+		return errors.Join(b.add(verify.ManifestFile, append(manifest, '\n'), zip.Deflate), b.out.Close())
+	})
 	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
+		return err
 	}
 	s.note("wrote %s (%d entries, up to a checkpoint over %d)", out, b.m.Entries, b.m.Size)
 	return nil
@@ -275,20 +267,28 @@ func (f auditFilter) named() map[string]string {
 	return out
 }
 
-func parsedCheckpoints(paths []string) ([]verify.Checkpoint, error) {
-	var out []verify.Checkpoint
-	for _, path := range paths {
+// texts are the contents of files that the user names.
+func texts(paths []string) ([]string, error) {
+	out := make([]string, len(paths))
+	for i, path := range paths {
 		text, err := os.ReadFile(path) //nolint:gosec // the user's own file
 		if err != nil {
 			return nil, UsageError{Err: err}
 		}
-		c, err := verify.ParseCheckpoint(string(text))
-		if err != nil {
-			return nil, UsageError{Err: fmt.Errorf("%s: %w", path, err)}
-		}
-		out = append(out, c)
+		out[i] = string(text)
 	}
 	return out, nil
+}
+
+func parsedCheckpoints(paths []string) ([]verify.Checkpoint, error) {
+	all, err := texts(paths)
+	out := make([]verify.Checkpoint, len(all))
+	for i, text := range all {
+		if out[i], err = verify.ParseCheckpoint(text); err != nil {
+			return nil, UsageError{Err: fmt.Errorf("%s: %w", paths[i], err)}
+		}
+	}
+	return out, err
 }
 
 // errNotGenuine makes the program end with 1.
@@ -319,20 +319,16 @@ It ends with 0 when nothing was found wrong, 1 when something was, and 2 when th
 		if keyFile == "" {
 			return UsageError{Err: errors.New("--key is required: a bundle cannot vouch for itself")}
 		}
-		keyText, err := os.ReadFile(keyFile) //nolint:gosec // the user's own file
+		keyText, err := texts([]string{keyFile})
 		if err != nil {
-			return UsageError{Err: err}
+			return err
 		}
 		o := verify.Options{}
-		if o.Keys, err = verify.ParseKeys(string(keyText)); err != nil {
+		if o.Keys, err = verify.ParseKeys(keyText[0]); err != nil {
 			return UsageError{Err: fmt.Errorf("%s: %w", keyFile, err)}
 		}
-		for _, path := range checkpoints {
-			text, err := os.ReadFile(path) //nolint:gosec // the user's own file
-			if err != nil {
-				return UsageError{Err: err}
-			}
-			o.Pinned = append(o.Pinned, string(text))
+		if o.Pinned, err = texts(checkpoints); err != nil {
+			return err
 		}
 		r, err := verifyFile(args[0], o, maxAge, s.now())
 		if errors.Is(err, verify.ErrNoBundle) || errors.Is(err, os.ErrNotExist) {

@@ -40,6 +40,14 @@ func (f *auditFilter) check() error {
 	return UsageError{Err: fmt.Errorf("--result is success, refused or failed, not %q", f.result)}
 }
 
+// search is what a list of entries is asked for.
+func (f *auditFilter) search(from, to *time.Time) client.ListAuditEntriesParams {
+	return client.ListAuditEntriesParams{
+		User: given(f.user), Action: given(f.action), ResourceType: given(f.kind), ResourceId: given(f.id),
+		Result: given(client.ListAuditEntriesParamsResult(f.result)), Interface: given(f.through), Address: given(f.address), From: from, To: to,
+	}
+}
+
 func (e *env) auditExportCommand() *cobra.Command {
 	var f auditFilter
 	var form, out string
@@ -104,21 +112,29 @@ func (s *session) save(resp *http.Response, out string) (int64, error) {
 		_, err := io.Copy(to, resp.Body)
 		return to.lines, brokeOff(err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(out), ".export-*") // 0600
+	err := wholeFile(out, func(f *os.File) error {
+		to.to, to.shown = f, s.errTTY
+		_, err := io.Copy(to, resp.Body)
+		to.done()
+		return brokeOff(err)
+	})
+	return to.lines, err
+}
+
+// wholeFile writes the file of --out, which is there only when it is whole.
+func wholeFile(out string, write func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Dir(out), ".forge-*") // 0600
 	if err != nil {
-		return 0, UsageError{Err: fmt.Errorf("--out cannot be written: %w", err)}
+		return UsageError{Err: fmt.Errorf("--out cannot be written: %w", err)}
 	}
-	to.to, to.shown = f, s.errTTY
-	_, err = io.Copy(to, resp.Body)
-	to.done()
-	err = errors.Join(brokeOff(err), f.Close())
+	err = errors.Join(write(f), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), out)
 	}
 	if err != nil {
-		return to.lines, errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return to.lines, nil
+	return nil
 }
 
 func brokeOff(err error) error {

@@ -66,10 +66,7 @@ days (UTC) or RFC 3339 instants; the period ends before --to.`,
 		if err != nil {
 			return err
 		}
-		p := client.ListAuditEntriesParams{
-			User: given(f.user), Action: given(f.action), ResourceType: given(f.kind), ResourceId: given(f.id),
-			Result: given(client.ListAuditEntriesParamsResult(f.result)), Interface: given(f.through), Address: given(f.address), From: from, To: to,
-		}
+		p := f.search(from, to)
 		found, err := fetch[client.AuditEntry](limit, func(cursor *string, size *int64) ([]byte, error) {
 			p.Cursor, p.Limit = cursor, size
 			r, err := s.api.ListAuditEntriesWithResponse(s.ctx, &p)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -139,16 +138,8 @@ func (s *session) saveReport(month, form, by, out string) error {
 	if out == "" {
 		return copied(s.Out, resp)
 	}
-	f, err := os.CreateTemp(filepath.Dir(out), ".report-*") // 0600
-	if err != nil {
-		return UsageError{Err: fmt.Errorf("--out cannot be written: %w", err)}
-	}
-	err = errors.Join(copied(f, resp), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), out)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if err := wholeFile(out, func(f *os.File) error { return copied(f, resp) }); err != nil {
+		return err
 	}
 	state := "provisional: the month is not closed"
 	if hash := resp.Header.Get("Cost-Report-Hash"); hash != "" {

@@ -213,25 +213,11 @@ func (b *bundle) claims(r *Report, m Manifest, first, last time.Time) {
 
 // selection verifies entries with a proof each.
 func (b *bundle) selection(r *Report, m Manifest, o Options) error {
-	text, err := b.read(CheckpointFile, MaxCheckpoint)
-	r.Made(Signature, Leaves, Content)
-	if errors.Is(err, ErrNotThere) {
-		r.Fail(Signature, -1, "", "there is no checkpoint: nothing can be verified")
-		return nil
-	}
-	if err != nil {
+	c, ok, err := r.newest(Files(b.read).Checkpoint, o.Keys)
+	if !ok {
 		return err
 	}
-	c, err := OpenCheckpoint(string(text), o.Keys)
-	if err != nil {
-		r.Fail(Signature, -1, "", "the checkpoint: %v", err)
-		if !r.Off(Signature) {
-			return nil
-		}
-		if c, err = ParseCheckpoint(string(text)); err != nil {
-			return nil //nolint:nilerr // it was reported
-		}
-	}
+	r.Made(Leaves, Content)
 	r.Origin, r.Size = c.Origin, c.Size
 	var names []string
 	for _, name := range b.names {

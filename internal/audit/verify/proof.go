@@ -94,15 +94,9 @@ func CheckProof(r *Report, text string, k Keys) (p Proof, e leaf.Entry, ok bool)
 		return p, e, false
 	}
 	e, decoding := leaf.Decode(p.Leaf)
-	c, err := OpenCheckpoint(p.Checkpoint, k)
-	if err != nil {
-		r.Fail(Signature, p.Index, e.ID, "the checkpoint of the proof: %v", err)
-		if !r.Off(Signature) {
-			return p, e, false
-		}
-		if c, err = ParseCheckpoint(p.Checkpoint); err != nil {
-			return p, e, false
-		}
+	c, ok := r.open("the checkpoint of the proof", p.Index, e.ID, p.Checkpoint, k)
+	if !ok {
+		return p, e, false
 	}
 	if err := tlog.CheckRecord(p.Hashes, c.Size, c.Root, p.Index, tlog.RecordHash(p.Leaf)); err != nil {
 		r.Fail(Leaves, p.Index, e.ID, "the proof does not lead from the entry to the signed root: %v", err)
