@@ -141,39 +141,18 @@ func InTx(ctx context.Context, db Beginner, fn func(pgx.Tx) error) error {
 }
 
 // InTxEnding is InTx for a transaction that ends with statements whose answers nobody needs: they and the commit are one
-// round trip. An error of theirs is returned like fn's, and nothing is committed.
+// round trip, and so are its beginning and fn's first statement. An error of theirs is returned like fn's, and nothing is
+// committed.
 func InTxEnding(ctx context.Context, c *pgxpool.Conn, fn func(pgx.Tx) (*pgx.Batch, error)) error {
 	return retried(ctx, func() error {
-		tx, err := c.Conn().Begin(ctx)
-		if err != nil {
-			return err
-		}
-		// After the commit there is nothing to roll back. A connection that does not come out of its transaction is closed by
-		// the pool.
-		defer func() {
-			if c.Conn().PgConn().TxStatus() != 'I' {
-				_ = tx.Rollback(ctx)
-			}
-		}()
+		tx := &lateTx{conn: c.Conn()}
+		// A connection that does not come out of its transaction is closed by the pool.
+		defer tx.rollback(ctx)
 		ending, err := fn(tx)
 		if err != nil {
 			return err
 		}
-		ending.Queue("COMMIT")
-		results := c.SendBatch(ctx, ending)
-		var tag pgconn.CommandTag
-		for range ending.Len() {
-			if tag, err = results.Exec(); err != nil {
-				break
-			}
-		}
-		if err := errors.Join(err, results.Close()); err != nil {
-			return err
-		}
-		if tag.String() != "COMMIT" { // a statement had failed before, and fn kept it to itself
-			return pgx.ErrTxCommitRollback
-		}
-		return nil
+		return tx.end(ctx, ending)
 	})
 }
 
