@@ -72,6 +72,18 @@ func openArchive(ctx context.Context, where, endpoint string) (archive.Store, er
 	}), bucket, prefix)
 }
 
+// openPins opens where checkpoints are pinned: a directory or a bucket; nil for nowhere.
+func openPins(ctx context.Context, where, endpoint string) (audit.Pins, error) {
+	store, err := openArchive(ctx, where, endpoint)
+	if bucket, ok := store.(*archive.Bucket); ok {
+		return audit.NewPinBucket(bucket), nil
+	}
+	if err != nil || where == "" {
+		return nil, err
+	}
+	return audit.PinDir(where), nil
+}
+
 // witnessKeys reads the public keys of witnesses.
 func witnessKeys(texts []string) ([]note.Verifier, error) {
 	var out []note.Verifier

@@ -53,7 +53,7 @@ database and the signing key would be found out.`,
 			if p.Keys, err = audit.LoadKeys(keysDir); err != nil {
 				return err
 			}
-			if p.Pinned, err = pinned(cmd.Context(), pins, checkpoints); err != nil {
+			if p.Pinned, err = pinned(cmd.Context(), pins, endpoint, checkpoints); err != nil {
 				return err
 			}
 			if p.Witnesses, err = witnessKeys(witnesses); err != nil {
@@ -83,7 +83,7 @@ database and the signing key would be found out.`,
 	f.StringVarP(&output, "output", "o", "table", "table or json")
 	f.StringVar(&keysDir, "keys-dir", "", "directory of the audit keys; required")
 	f.StringVar(&origin, "audit-origin", "", "name of the log; the default is what the database says")
-	f.StringVar(&pins, "pins", "", "the directory that the servers have as --audit-pins (also FORGE_AUDIT_PINS)")
+	f.StringVar(&pins, "pins", "", "what the servers have as --audit-pins (also FORGE_AUDIT_PINS)")
 	f.StringArrayVar(&checkpoints, "checkpoint", nil, "a file with a checkpoint that was kept; may be given several times")
 	f.StringVar(&store, "archive", "", "where archived months are: a directory, or s3://BUCKET/PREFIX (also FORGE_AUDIT_ARCHIVE)")
 	f.StringVar(&endpoint, "archive-endpoint", "", "address of an S3-compatible server, if it is not Amazon's (also FORGE_AUDIT_ARCHIVE_ENDPOINT)")
@@ -93,15 +93,19 @@ database and the signing key would be found out.`,
 }
 
 // pinned reads the checkpoints that were kept elsewhere.
-func pinned(ctx context.Context, dir string, files []string) ([]string, error) {
+func pinned(ctx context.Context, where, endpoint string, files []string) ([]string, error) {
 	var out []string
-	if dir != "" {
-		text, err := audit.PinDir(dir).Latest(ctx)
+	pins, err := openPins(ctx, where, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if pins != nil {
+		text, err := pins.Latest(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if text == "" {
-			return nil, fmt.Errorf("%s holds no checkpoint", dir)
+			return nil, fmt.Errorf("%s holds no checkpoint", where)
 		}
 		out = append(out, text)
 	}

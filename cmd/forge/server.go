@@ -124,6 +124,7 @@ type serverFlags struct {
 	dataDir, keysDir, logFormat string
 	proxies, witnesses          []string
 	archive, archiveEndpoint    string
+	pins                        string
 	aws                         awsFlags
 }
 
@@ -138,8 +139,8 @@ func (s *serverFlags) register(c *cobra.Command) {
 	f.StringVar(&s.keysDir, "keys-dir", "", "directory of the audit keys (forge audit key generate); required")
 	f.StringVar(&s.cfg.AuditOrigin, "audit-origin", "", "name of this installation's audit log, such as forge.example.com/audit; required, never changed")
 	f.StringVar(&s.archive, "audit-archive", "", "where months of the audit log are archived: a directory, or s3://BUCKET/PREFIX")
-	f.StringVar(&s.archiveEndpoint, "audit-archive-endpoint", "", "address of an S3-compatible server for it, if it is not Amazon's")
-	f.StringVar(&s.cfg.AuditPins, "audit-pins", "", "directory for signed checkpoints of the audit log, elsewhere than the database; a log that was set back is then noticed")
+	f.StringVar(&s.archiveEndpoint, "audit-archive-endpoint", "", "address of an S3-compatible server for them, if it is not Amazon's")
+	f.StringVar(&s.pins, "audit-pins", "", "where signed checkpoints of the audit log are kept, elsewhere than in the database: a directory, or s3://BUCKET/PREFIX; a log that was set back is then noticed")
 	f.StringArrayVar(&s.witnesses, "audit-witness", nil, "URL=KEY of a witness that the audit log's checkpoints are shown to (forge audit witness); may be repeated")
 	f.StringVar(&s.cfg.AWSEndpoint, "aws-endpoint", "", "another address than Amazon's, such as an emulator's")
 	f.StringVar(&s.cfg.PricingEndpoint, "aws-pricing-endpoint", "", "another address of the Price List API; --aws-endpoint's, or Amazon's, when left out")
@@ -244,6 +245,9 @@ func (s *serverFlags) open(ctx context.Context) (f *app.Forge, stop func() error
 		}
 	}
 	if s.cfg.AuditArchive, err = openArchive(ctx, s.archive, s.archiveEndpoint); err != nil {
+		return nil, nil, errors.Join(err, stop())
+	}
+	if s.cfg.AuditPins, err = openPins(ctx, s.pins, s.archiveEndpoint); err != nil {
 		return nil, nil, errors.Join(err, stop())
 	}
 	if f, err = app.New(ctx, s.cfg); err != nil {

@@ -51,8 +51,8 @@ type Config struct {
 	Listen      string
 	Keys        audit.Keys
 	AuditOrigin string
-	// AuditPins is a directory for signed checkpoints, on another disk or machine than the database; empty is none.
-	AuditPins string
+	// AuditPins is where signed checkpoints are kept outside the database; nil is nowhere.
+	AuditPins audit.Pins
 	// AuditArchive is where months of the audit log are archived; nil is nowhere.
 	AuditArchive archive.Store
 	// AuditWitnesses are shown the audit log's checkpoints.

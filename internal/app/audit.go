@@ -21,10 +21,7 @@ func (f *Forge) tree() (*audit.Sequencer, error) {
 	}
 	c := audit.SequencerConfig{
 		Pool: f.Pool, Clock: f.cfg.Clock, Origin: f.cfg.AuditOrigin, Name: id.Unique(), Keys: f.cfg.Keys, Signers: signers,
-		Logger: f.cfg.Logger, Observe: func(o audit.Observation) { f.workers.ObserveTree(o) },
-	}
-	if f.cfg.AuditPins != "" {
-		c.Pins = audit.PinDir(f.cfg.AuditPins)
+		Logger: f.cfg.Logger, Pins: f.cfg.AuditPins, Observe: func(o audit.Observation) { f.workers.ObserveTree(o) },
 	}
 	c.Witnesses = f.cfg.AuditWitnesses
 	return audit.NewSequencer(c)

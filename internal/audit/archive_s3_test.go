@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/audit/archive"
@@ -228,4 +229,68 @@ func (g governed) Put(ctx context.Context, name string, body io.ReadSeeker, size
 		Bucket: aws.String("worm"), Key: &name, VersionId: &v, Retention: &types.ObjectLockRetention{Mode: types.ObjectLockRetentionModeGovernance, RetainUntilDate: &until},
 	})
 	return v, err
+}
+
+func TestPinsInABucketCannotBeSetBack(t *testing.T) {
+	client := startS3(t)
+	ctx := t.Context()
+	bucket, err := archive.OpenBucket(ctx, client, "worm", "pins")
+	if err != nil {
+		t.Fatal(err)
+	}
+	latest := func() (string, error) { return audit.NewPinBucket(bucket).Latest(ctx) }
+	if text, err := latest(); text != "" || err != nil {
+		t.Fatal(text, err)
+	}
+	checkpoint := func(size int64) string { return verify.CheckpointText("a/log", size, tlog.Hash{byte(size)}) + "\n— a/log AAAA\n" }
+	pin := func(size int64) {
+		t.Helper()
+		if err := audit.NewPinBucket(bucket).Save(ctx, checkpoint(size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, size := range []int64{9, 1_000_000, 10, 255, 256} {
+		pin(size)
+	}
+	if text, err := latest(); err != nil || text != checkpoint(1_000_000) {
+		t.Errorf("the newest is %q, %v", text, err)
+	}
+	often := audit.NewPinBucket(bucket)
+	for size := range int64(5) {
+		if err := often.Save(ctx, checkpoint(2_000_000+size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, err := latest(); err != nil || text != checkpoint(2_000_000) {
+		t.Errorf("the newest is %q, %v: one is stored of those that come close together", text, err)
+	}
+
+	name, version, hidden, err := bucket.First(ctx, "checkpoint-")
+	if err != nil || hidden {
+		t.Fatal(name, hidden, err)
+	}
+	if err := bucket.Remove(ctx, name, version); !errors.Is(err, archive.ErrLocked) {
+		t.Errorf("removing a pin: %v", err)
+	}
+	if _, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("worm"), Key: aws.String("pins/" + name)}); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := latest(); !errors.Is(err, audit.ErrPins) || !strings.Contains(err.Error(), name) {
+		t.Errorf("the newest is hidden, and it is %q, %v", text, err)
+	}
+
+	// One that says another size than its name, or nothing at all.
+	pin(3_000_000)
+	name, _, _, err = bucket.First(ctx, "checkpoint-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{checkpoint(10), "", "nothing"} {
+		if _, err := bucket.Put(ctx, name, strings.NewReader(text), int64(len(text)), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := latest(); !errors.Is(err, audit.ErrPins) {
+			t.Errorf("%q was put over the newest, and it is %q, %v", text, got, err)
+		}
+	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +15,6 @@ import (
 
 	"github.com/robco-forge/forge/internal/audit/leaf"
 	"github.com/robco-forge/forge/internal/audit/verify"
-	"github.com/robco-forge/forge/internal/audit/witness"
 	"github.com/robco-forge/forge/internal/postgres"
 )
 
@@ -190,67 +187,6 @@ func bundleAt(ctx context.Context, q postgres.Querier, t *treeState, n int64) (i
 		err = fmt.Errorf("%w: bundle %d is not of 256 entries", errDamaged, n)
 	}
 	return ids, timestamps, err
-}
-
-// Pins is where signed checkpoints are kept outside the database: whoever sets the database back cannot set them back
-// too.
-type Pins interface {
-	// Latest is the newest checkpoint; empty when there is none.
-	Latest(ctx context.Context) (string, error)
-	Save(ctx context.Context, signed string) error
-}
-
-// PinDir keeps the newest checkpoint in a file of a directory, and one of each hour beside it.
-type PinDir string
-
-const newestPin = "checkpoint"
-
-// Latest reads the newest.
-func (d PinDir) Latest(context.Context) (string, error) {
-	text, err := os.ReadFile(filepath.Join(string(d), newestPin))
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	}
-	return string(text), err
-}
-
-// Save replaces the newest: with either the old or the new one whole, whenever the machine ends.
-func (d PinDir) Save(_ context.Context, signed string) error {
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
-		return err
-	}
-	hour := filepath.Join(string(d), newestPin+"-"+time.Now().UTC().Format("2006-01-02T15"))
-	if _, err := os.Stat(hour); errors.Is(err, os.ErrNotExist) {
-		if err := witness.ReplaceFile(hour, signed); err != nil {
-			return err
-		}
-	}
-	return witness.ReplaceFile(filepath.Join(string(d), newestPin), signed)
-}
-
-// checkPins compares the tree with the newest pinned checkpoint.
-func (s *Sequencer) checkPins(ctx context.Context) error {
-	if s.cfg.Pins == nil {
-		return nil
-	}
-	text, err := s.cfg.Pins.Latest(ctx)
-	if err != nil || text == "" {
-		return err
-	}
-	pinned, err := verify.ParseCheckpoint(text)
-	if err != nil {
-		return fmt.Errorf("the pinned checkpoint: %w", err)
-	}
-	return s.fenced(ctx, func(tx pgx.Tx, t *treeState) error {
-		if pinned.Origin != s.cfg.Origin || pinned.Size > t.Size {
-			return fmt.Errorf("%w: pinned is a checkpoint of %q over %d entries, and the tree of %q has %d; was an old backup restored?", ErrFork, pinned.Origin, pinned.Size, s.cfg.Origin, t.Size)
-		}
-		root, err := newTiles(ctx, tx, t).root(pinned.Size)
-		if err == nil && root != pinned.Root {
-			err = fmt.Errorf("%w: the pinned checkpoint over %d entries has another root", ErrFork, pinned.Size)
-		}
-		return err
-	})
 }
 
 // leafHash is the hash of a leaf in the tree.

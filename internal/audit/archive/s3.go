@@ -104,6 +104,21 @@ func (b *Bucket) named(name string, err error) error {
 	return fmt.Errorf("%s%s: %w", b.Name(), name, err)
 }
 
+// First is the newest version of the first name, in the order of their bytes, that begins so; ErrNotThere without one.
+// hidden says that a delete marker is on it.
+func (b *Bucket) First(ctx context.Context, prefix string) (name, v string, hidden bool, err error) {
+	out, err := b.client.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &b.name, Prefix: b.key(prefix), MaxKeys: aws.Int32(1)})
+	switch {
+	case err != nil:
+		return "", "", false, b.named(prefix, err)
+	case len(out.DeleteMarkers) > 0:
+		return strings.TrimPrefix(aws.ToString(out.DeleteMarkers[0].Key), b.prefix), "", true, nil
+	case len(out.Versions) > 0:
+		return strings.TrimPrefix(aws.ToString(out.Versions[0].Key), b.prefix), aws.ToString(out.Versions[0].VersionId), false, nil
+	}
+	return "", "", false, ErrNotThere
+}
+
 // Stat tells of the newest version and its lock.
 func (b *Bucket) Stat(ctx context.Context, name string) (Object, error) {
 	h, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(name)})
