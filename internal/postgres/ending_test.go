@@ -147,13 +147,16 @@ func TestWhatIsSentWithTheCommitIsCommittedOrNothingIs(t *testing.T) {
 			// Both of the pool's connections can be had: none is kept.
 			free, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			for range 2 {
-				conn, err := pool.Acquire(free)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Release()
+			one, err := pool.Acquire(free)
+			if err != nil {
+				t.Fatal(err)
 			}
+			defer one.Release()
+			two, err := pool.Acquire(free)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer two.Release()
 		})
 	}
 }

@@ -104,10 +104,10 @@ func (l *lateTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, 
 		return nil, err
 	}
 	if !late {
-		return l.tx.Query(ctx, sql, args...)
+		return l.tx.Query(ctx, sql, args...) //nolint:rowserrcheck // whoever reads them looks
 	}
 	results := l.with(ctx, &pgx.QueuedQuery{SQL: sql, Arguments: args})
-	rows, err := results.Query()
+	rows, err := results.Query() //nolint:rowserrcheck // as above
 	if err != nil {
 		_ = results.Close()
 		return nil, err
@@ -119,7 +119,7 @@ func (l *lateTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 	if l.tx != nil {
 		return l.tx.QueryRow(ctx, sql, args...)
 	}
-	rows, err := l.Query(ctx, sql, args...)
+	rows, err := l.Query(ctx, sql, args...) //nolint:rowserrcheck // Scan looks
 	return firstRow{rows, err}
 }
 
