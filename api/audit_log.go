@@ -14,6 +14,28 @@ type AuditFeedEntry struct {
 	Entry AuditEntry `json:"entry"`
 }
 
+// AuditOpenings are what the commitments of entries are to.
+type AuditOpenings struct {
+	Items []AuditOpening `json:"items" nullable:"false"`
+}
+
+// AuditOpening is what was known of the person of an entry. Fields are by the names of the entry's commitments; there are none
+// when the person was erased, or what was known left the database with its month.
+type AuditOpening struct {
+	Index    int64                       `json:"index"`
+	Entry    string                      `json:"entry"`
+	Fields   map[string]AuditOpenedField `json:"fields"`
+	Erased   bool                        `json:"erased"`
+	Archived bool                        `json:"archived"`
+}
+
+// AuditOpenedField shows that a commitment, HMAC-SHA-256 under the salt over the field's name, a NUL and the value, is to this
+// value.
+type AuditOpenedField struct {
+	Salt  []byte `json:"salt"`
+	Value string `json:"value"`
+}
+
 // AuditRange is the places of the entries of a period.
 type AuditRange struct {
 	First  int64 `json:"first"`

@@ -1987,6 +1987,26 @@ type AuditFeedEntry struct {
 	Leaf []byte `json:"leaf"`
 }
 
+// AuditOpenedField defines model for AuditOpenedField.
+type AuditOpenedField struct {
+	Salt  []byte `json:"salt"`
+	Value string `json:"value"`
+}
+
+// AuditOpening defines model for AuditOpening.
+type AuditOpening struct {
+	Archived bool                        `json:"archived"`
+	Entry    string                      `json:"entry"`
+	Erased   bool                        `json:"erased"`
+	Fields   map[string]AuditOpenedField `json:"fields"`
+	Index    int64                       `json:"index"`
+}
+
+// AuditOpenings defines model for AuditOpenings.
+type AuditOpenings struct {
+	Items []AuditOpening `json:"items"`
+}
+
 // AuditRange defines model for AuditRange.
 type AuditRange struct {
 	// Behind The place behind the last; equal to first when there are none
@@ -4323,6 +4343,18 @@ type FeedAuditParams struct {
 	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// GetAuditCheckpointParams defines parameters for GetAuditCheckpoint.
+type GetAuditCheckpointParams struct {
+	// Witnessed The newest that a witness has signed, which may be half a minute older
+	Witnessed *bool `form:"witnessed,omitempty" json:"witnessed,omitempty"`
+}
+
+// ListAuditOpeningsParams defines parameters for ListAuditOpenings.
+type ListAuditOpeningsParams struct {
+	// Index Places of entries in the log
+	Index []int64 `form:"index" json:"index"`
+}
+
 // GetAuditRangeParams defines parameters for GetAuditRange.
 type GetAuditRangeParams struct {
 	From time.Time `form:"from" json:"from"`
@@ -5206,12 +5238,17 @@ type ClientInterface interface {
 	// GetAuditCheckpoint The newest signed checkpoint (C2SP tlog-checkpoint)
 	//
 	// Corresponds with GET /api/v1/audit/log/checkpoint (the `GetAuditCheckpoint` operationId).
-	GetAuditCheckpoint(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetAuditCheckpoint(ctx context.Context, params *GetAuditCheckpointParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAuditKeys The public keys that verify the audit log, one on a line
 	//
 	// Corresponds with GET /api/v1/audit/log/keys (the `GetAuditKeys` operationId).
 	GetAuditKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListAuditOpenings What the commitments of entries are to, by places in the log
+	//
+	// Corresponds with GET /api/v1/audit/log/openings (the `ListAuditOpenings` operationId).
+	ListAuditOpenings(ctx context.Context, params *ListAuditOpeningsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAuditRange The places of the entries of a period
 	//
@@ -6060,8 +6097,8 @@ func (c *Client) FeedAudit(ctx context.Context, params *FeedAuditParams, reqEdit
 // GetAuditCheckpoint The newest signed checkpoint (C2SP tlog-checkpoint)
 //
 // Corresponds with GET /api/v1/audit/log/checkpoint (the `GetAuditCheckpoint` operationId).
-func (c *Client) GetAuditCheckpoint(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetAuditCheckpointRequest(c.Server)
+func (c *Client) GetAuditCheckpoint(ctx context.Context, params *GetAuditCheckpointParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAuditCheckpointRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6077,6 +6114,21 @@ func (c *Client) GetAuditCheckpoint(ctx context.Context, reqEditors ...RequestEd
 // Corresponds with GET /api/v1/audit/log/keys (the `GetAuditKeys` operationId).
 func (c *Client) GetAuditKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetAuditKeysRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListAuditOpenings What the commitments of entries are to, by places in the log
+//
+// Corresponds with GET /api/v1/audit/log/openings (the `ListAuditOpenings` operationId).
+func (c *Client) ListAuditOpenings(ctx context.Context, params *ListAuditOpeningsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAuditOpeningsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -8648,7 +8700,7 @@ func NewFeedAuditRequest(server string, params *FeedAuditParams) (*http.Request,
 }
 
 // NewGetAuditCheckpointRequest constructs an http.Request for the GetAuditCheckpoint method
-func NewGetAuditCheckpointRequest(server string) (*http.Request, error) {
+func NewGetAuditCheckpointRequest(server string, params *GetAuditCheckpointParams) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -8664,6 +8716,33 @@ func NewGetAuditCheckpointRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Witnessed != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "witnessed", *params.Witnessed, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -8691,6 +8770,60 @@ func NewGetAuditKeysRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListAuditOpeningsRequest constructs an http.Request for the ListAuditOpenings method
+func NewListAuditOpeningsRequest(server string, params *ListAuditOpeningsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/audit/log/openings")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Index != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "index", params.Index, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -14968,7 +15101,7 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/audit/log/checkpoint (the `GetAuditCheckpoint` operationId).
-	GetAuditCheckpointWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuditCheckpointResponse, error)
+	GetAuditCheckpointWithResponse(ctx context.Context, params *GetAuditCheckpointParams, reqEditors ...RequestEditorFn) (*GetAuditCheckpointResponse, error)
 
 	// GetAuditKeysWithResponse The public keys that verify the audit log, one on a line
 	//
@@ -14976,6 +15109,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/audit/log/keys (the `GetAuditKeys` operationId).
 	GetAuditKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuditKeysResponse, error)
+
+	// ListAuditOpeningsWithResponse What the commitments of entries are to, by places in the log
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/audit/log/openings (the `ListAuditOpenings` operationId).
+	ListAuditOpeningsWithResponse(ctx context.Context, params *ListAuditOpeningsParams, reqEditors ...RequestEditorFn) (*ListAuditOpeningsResponse, error)
 
 	// GetAuditRangeWithResponse The places of the entries of a period
 	//
@@ -16524,6 +16664,110 @@ func (r GetAuditKeysResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetAuditKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListAuditOpeningsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AuditOpenings
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *Problem
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Problem
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Problem
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *Problem
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Problem
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Problem
+	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationproblemJSON429 *Problem
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *Problem
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAuditOpeningsResponse) GetJSON200() *AuditOpenings {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON400() *Problem {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON401() *Problem {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON403() *Problem {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON404() *Problem {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON409() *Problem {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON422() *Problem {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON429() *Problem {
+	return r.ApplicationproblemJSON429
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON500() *Problem {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListAuditOpeningsResponse) GetApplicationproblemJSON503() *Problem {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAuditOpeningsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAuditOpeningsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAuditOpeningsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAuditOpeningsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -26845,8 +27089,8 @@ func (c *ClientWithResponses) FeedAuditWithResponse(ctx context.Context, params 
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/v1/audit/log/checkpoint (the `GetAuditCheckpoint` operationId).
-func (c *ClientWithResponses) GetAuditCheckpointWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetAuditCheckpointResponse, error) {
-	rsp, err := c.GetAuditCheckpoint(ctx, reqEditors...)
+func (c *ClientWithResponses) GetAuditCheckpointWithResponse(ctx context.Context, params *GetAuditCheckpointParams, reqEditors ...RequestEditorFn) (*GetAuditCheckpointResponse, error) {
+	rsp, err := c.GetAuditCheckpoint(ctx, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -26864,6 +27108,19 @@ func (c *ClientWithResponses) GetAuditKeysWithResponse(ctx context.Context, reqE
 		return nil, err
 	}
 	return ParseGetAuditKeysResponse(rsp)
+}
+
+// ListAuditOpeningsWithResponse What the commitments of entries are to, by places in the log
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/audit/log/openings (the `ListAuditOpenings` operationId).
+func (c *ClientWithResponses) ListAuditOpeningsWithResponse(ctx context.Context, params *ListAuditOpeningsParams, reqEditors ...RequestEditorFn) (*ListAuditOpeningsResponse, error) {
+	rsp, err := c.ListAuditOpenings(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAuditOpeningsResponse(rsp)
 }
 
 // GetAuditRangeWithResponse The places of the entries of a period
@@ -29145,6 +29402,95 @@ func ParseGetAuditKeysResponse(rsp *http.Response) (*GetAuditKeysResponse, error
 			headers.ContentType = &value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListAuditOpeningsResponse parses an HTTP response from a ListAuditOpeningsWithResponse call
+func ParseListAuditOpeningsResponse(rsp *http.Response) (*ListAuditOpeningsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAuditOpeningsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AuditOpenings
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
 	}
 
 	return response, nil

@@ -27,7 +27,7 @@ func TestAServerArchivesMonthsThatAreOver(t *testing.T) {
 	}
 	defer pool.Close()
 	eventually(t, "the log is signed", func() bool {
-		_, err := audit.LatestCheckpoint(t.Context(), pool)
+		_, err := audit.LatestCheckpoint(t.Context(), pool, false)
 		return err == nil
 	})
 	f, err := app.New(t.Context(), app.Config{

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/torchwood"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -23,6 +22,7 @@ import (
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/audit/archive"
+	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/cli"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/id"
@@ -88,9 +88,9 @@ func openPins(ctx context.Context, where, endpoint string) (audit.Pins, error) {
 func witnessKeys(texts []string) ([]note.Verifier, error) {
 	var out []note.Verifier
 	for _, text := range texts {
-		v, err := torchwood.NewCosignatureVerifier(text)
+		v, err := verify.ParseWitness(text)
 		if err != nil {
-			return nil, cli.UsageError{Err: fmt.Errorf("--witness-key %q: %w", text, err)}
+			return nil, cli.UsageError{Err: fmt.Errorf("--witness-key: %w", err)}
 		}
 		out = append(out, v)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/robco-forge/forge/internal/audit/archive"
+	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/id"
 	"github.com/robco-forge/forge/internal/postgres"
 )
@@ -211,7 +212,7 @@ func cosignedAt(text string, witnesses []note.Verifier) (at time.Time, ok bool) 
 		return at, false
 	}
 	for _, s := range n.Sigs {
-		if t, err := cosignatureTime(s); err == nil && t.After(at) {
+		if t, err := verify.CosignedAt(s); err == nil && t.After(at) {
 			at, ok = t, true
 		}
 	}

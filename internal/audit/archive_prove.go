@@ -227,7 +227,7 @@ func claimedAt(line string) (time.Time, bool) {
 	if len(parts) != 3 {
 		return time.Time{}, false
 	}
-	at, err := cosignatureTime(note.Signature{Base64: parts[2]})
+	at, err := verify.CosignedAt(note.Signature{Base64: parts[2]})
 	return at, err == nil
 }
 

@@ -357,7 +357,7 @@ func (l *loader) opened(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]kno
 			l.subjects[name] = key
 		}
 		plain, err := open(key, r.Sealed, r.EntryID[:])
-		var openings map[string]opening
+		var openings map[string]verify.Opening
 		if err == nil {
 			err = json.Unmarshal(plain, &openings)
 		}

@@ -242,7 +242,9 @@ func TestPinsInABucketCannotBeSetBack(t *testing.T) {
 	if text, err := latest(); text != "" || err != nil {
 		t.Fatal(text, err)
 	}
-	checkpoint := func(size int64) string { return verify.CheckpointText("a/log", size, tlog.Hash{byte(size)}) + "\n— a/log AAAA\n" }
+	checkpoint := func(size int64) string {
+		return verify.CheckpointText("a/log", size, tlog.Hash{byte(size)}) + "\n— a/log AAAA\n"
+	}
 	pin := func(size int64) {
 		t.Helper()
 		if err := audit.NewPinBucket(bucket).Save(ctx, checkpoint(size)); err != nil {

@@ -48,7 +48,7 @@ const (
 	verifyAction  = "audit.archive.verify"
 	detachAction  = "audit.archive.detach"
 	dropAction    = "audit.archive.drop"
-	restoreAction = "audit.archive.restore"
+	restoreAction = verify.RestoreAction
 	drillAction   = "audit.archive.drill"
 	holdAction    = "audit.hold.add"
 	releaseAction = "audit.hold.release"

@@ -20,6 +20,7 @@ import (
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
 	"github.com/robco-forge/forge/internal/audit/leaf"
+	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/clock"
 	"github.com/robco-forge/forge/internal/fault"
 	"github.com/robco-forge/forge/internal/id"
@@ -309,15 +310,10 @@ func unseal(t *testing.T, key, sealed, bound []byte) []byte {
 	return plain
 }
 
-type opening struct {
-	Salt  []byte
-	Value string
-}
-
 // opened opens every sealed row and compares it with the commitments of its leaf. It returns the openings of the first.
-func (r *room) opened(t *testing.T) map[string]opening {
+func (r *room) opened(t *testing.T) map[string]verify.Opening {
 	t.Helper()
-	var first map[string]opening
+	var first map[string]verify.Opening
 	for _, x := range r.rows(t) {
 		e, err := leaf.Decode(x.Leaf)
 		if err != nil {
@@ -338,7 +334,7 @@ func (r *room) opened(t *testing.T) map[string]opening {
 			t.Fatal(err)
 		}
 		key := unseal(t, r.Keys.Personal[:], p.Wrapped, []byte(p.SubjectID))
-		var openings map[string]opening
+		var openings map[string]verify.Opening
 		if err := json.Unmarshal(unseal(t, key, p.Sealed, x.ID[:]), &openings); err != nil {
 			t.Fatal(err)
 		}

@@ -2,14 +2,11 @@ package audit
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/robco-forge/forge/internal/audit/witness"
@@ -124,13 +121,4 @@ func withCosignatures(ctx context.Context, q postgres.Querier, c checkpointRow) 
 		text += line
 	}
 	return text, err
-}
-
-// cosignatureTime is the instant in a witness's signature (C2SP tlog-cosignature: the key in four bytes, the time in eight).
-func cosignatureTime(s note.Signature) (time.Time, error) {
-	raw, err := base64.StdEncoding.DecodeString(s.Base64)
-	if err != nil || len(raw) < 12 {
-		return time.Time{}, errors.New("not a witness's signature")
-	}
-	return time.Unix(int64(binary.BigEndian.Uint64(raw[4:12])), 0), nil //nolint:gosec // far away at worst
 }

@@ -70,7 +70,7 @@ func TestWitnessesSignTheLogAndNoticeThatItWasSetBack(t *testing.T) {
 	if n, err := s.Cosign(t.Context()); n != 0 || err != nil {
 		t.Fatalf("signed again: %d, %v", n, err)
 	}
-	text, err := audit.LatestCheckpoint(t.Context(), r.Pool)
+	text, err := audit.LatestCheckpoint(t.Context(), r.Pool, false)
 	if err != nil {
 		t.Fatal(err)
 	}

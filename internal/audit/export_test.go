@@ -9,6 +9,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit/leaf"
+	"github.com/robco-forge/forge/internal/audit/verify"
 )
 
 // WriteIn writes an event's entry in a transaction that the test ends as it likes.
@@ -33,9 +34,9 @@ func Reseal(k Keys, subject string, wrapped []byte, entry uuid.UUID, values map[
 	if err != nil {
 		return nil, err
 	}
-	openings := map[string]opening{}
+	openings := map[string]verify.Opening{}
 	for field, value := range values {
-		openings[field] = opening{make([]byte, leaf.MinSalt), value}
+		openings[field] = verify.Opening{Salt: make([]byte, leaf.MinSalt), Value: value}
 	}
 	plain, err := json.Marshal(openings)
 	if err != nil {

@@ -22,6 +22,8 @@ import (
 var (
 	ErrUnsigned = fault.New(fault.NotFound, "AUDIT_LOG_EMPTY", "nothing in the audit log has been signed yet",
 		fault.Suggest("try again in a few seconds; if this lasts, see docs/runbooks/audit.md"))
+	ErrUnwitnessed = fault.New(fault.NotFound, "AUDIT_LOG_UNWITNESSED", "no witness has signed a checkpoint of the audit log",
+		fault.Suggest("ask for one without a witness; docs/runbooks/audit.md says how to set one up"))
 	ErrNoTile = fault.New(fault.NotFound, "AUDIT_TILE_NOT_FOUND", "the log has no such tile at its newest checkpoint",
 		fault.Suggest("fetch the checkpoint again; paths are those of C2SP tlog-tiles"))
 	ErrNoEntry       = fault.New(fault.NotFound, "AUDIT_ENTRY_NOT_FOUND", "there is no such audit entry", fault.Suggest("give the entry's timestamp as `at`, too"))
@@ -31,9 +33,16 @@ var (
 		fault.Suggest("try again in a few seconds"))
 )
 
-// LatestCheckpoint is the newest signed checkpoint, with the signatures of the witnesses that have seen it.
-func LatestCheckpoint(ctx context.Context, q postgres.Querier) (string, error) {
+// LatestCheckpoint is the newest signed checkpoint, with the signatures of the witnesses that have seen it; or the newest
+// of those that a witness has seen.
+func LatestCheckpoint(ctx context.Context, q postgres.Querier, witnessed bool) (string, error) {
 	c, err := lastCheckpoint(ctx, q)
+	if witnessed && err == nil {
+		c, err = postgres.One[checkpointRow](ctx, q, `SELECT size, root, note, signed_at FROM audit_checkpoints WHERE size = (SELECT max(size) FROM audit_cosignatures)`)
+		if errors.Is(err, pgx.ErrNoRows) {
+			err = ErrUnwitnessed
+		}
+	}
 	if err != nil {
 		return "", err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit/leaf"
+	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/clock"
 )
 
@@ -128,18 +129,12 @@ func (s *subjectKeys) create(ctx context.Context, subject string, now time.Time)
 	return err
 }
 
-// opening is what shows an auditor that a commitment is to this value.
-type opening struct {
-	Salt  []byte `json:"salt"`
-	Value string `json:"value"`
-}
-
 // seal makes the commitments to the actor's personal data and the sealed openings of them, bound to the entry.
 func seal(k subjectKey, entry uuid.UUID, who actor.Actor) ([]byte, map[string]leaf.Commitment, error) {
 	if k.id == "" {
 		return nil, nil, nil
 	}
-	openings, commitments := map[string]opening{}, map[string]leaf.Commitment{}
+	openings, commitments := map[string]verify.Opening{}, map[string]leaf.Commitment{}
 	for field, value := range map[string]string{"email": who.Email, "source_ip": who.SourceIP, "user_agent": who.UserAgent} {
 		if value == "" {
 			continue
@@ -149,7 +144,7 @@ func seal(k subjectKey, entry uuid.UUID, who actor.Actor) ([]byte, map[string]le
 			return nil, nil, err
 		}
 		value = column(value)
-		openings[field] = opening{salt, value}
+		openings[field] = verify.Opening{Salt: salt, Value: value}
 		commitments[field] = leaf.Commit(salt, field, value)
 	}
 	plain, err := json.Marshal(openings)

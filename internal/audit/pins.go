@@ -80,7 +80,9 @@ var ErrPins = errors.New("audit: the pinned checkpoints are not as they were wri
 func NewPinBucket(b *archive.Bucket) *PinBucket { return &PinBucket{bucket: b} }
 
 // pinName sorts the longest log first, as a bucket lists names in their order and from the start.
-func pinName(size int64) string { return fmt.Sprintf("%s-%019d-%d", newestPin, math.MaxInt64-size, size) }
+func pinName(size int64) string {
+	return fmt.Sprintf("%s-%019d-%d", newestPin, math.MaxInt64-size, size)
+}
 
 // Latest reads the newest.
 func (p *PinBucket) Latest(ctx context.Context) (string, error) {

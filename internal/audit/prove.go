@@ -28,7 +28,7 @@ const (
 	// lookFor is how many entries that are not in their places are looked for one by one; the others are only counted.
 	lookFor = 1000
 	// EraseAction is the action of the entry that records that a person was erased; its resource is the person.
-	EraseAction = "audit.subject.erase"
+	EraseAction = verify.EraseAction
 )
 
 // Proving is what a verification of the whole log needs. It reads everything once and changes nothing; memory does not
@@ -485,7 +485,7 @@ func (p *prover) personal(index int64, row *provedRow, e *leaf.Entry) error {
 		return fail("the key of %s, generation %d, does not open", *row.SubjectID, *row.KeyGeneration)
 	}
 	plain, err := open(key, row.Sealed, row.ID[:])
-	var openings map[string]opening
+	var openings map[string]verify.Opening
 	if err == nil {
 		err = json.Unmarshal(plain, &openings)
 	}

@@ -2,17 +2,21 @@ package cli
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/robco-forge/forge/client"
@@ -43,7 +47,7 @@ func body(resp *http.Response, err error) ([]byte, error) {
 
 // fetch reads a tile, or the entries of one.
 func (b *bundler) fetch(t tlog.Tile, entries bool) ([]byte, error) {
-	return body(b.s.api.GetAuditCheckpoint(b.s.ctx, func(_ context.Context, req *http.Request) error {
+	return body(b.s.api.GetAuditCheckpoint(b.s.ctx, &client.GetAuditCheckpointParams{}, func(_ context.Context, req *http.Request) error {
 		req.URL.Path = strings.TrimSuffix(req.URL.Path, "checkpoint") + verify.TilePath(t, entries)
 		return nil
 	}))
@@ -150,7 +154,10 @@ func (b *bundler) stretch(c verify.Checkpoint, pinned []verify.Checkpoint) error
 		from = to
 		b.progress(from-b.m.First, b.m.Entries)
 	}
-	return nil
+	return b.openings(func(yield func(int64) bool) {
+		for i := b.m.First; i < b.m.Behind && yield(i); i++ {
+		}
+	})
 }
 
 // selection writes the entries that a search finds, each with its proof.
@@ -169,26 +176,106 @@ func (b *bundler) selection(c verify.Checkpoint, p client.ListAuditEntriesParams
 	if len(found.items) > maxSelection {
 		return hint{fmt.Errorf("more than %d entries are found", maxSelection), "narrow the search, or export the whole period without filters"}
 	}
+	type proven struct {
+		index int64
+		text  []byte
+	}
+	var all []proven
 	yes := true
 	for i, e := range found.items {
-		proof, err := body(b.s.api.ProveAuditEntry(b.s.ctx, e.Id, &client.ProveAuditEntryParams{At: &e.Timestamp, Size: &c.Size, Leaf: &yes}))
+		text, err := body(b.s.api.ProveAuditEntry(b.s.ctx, e.Id, &client.ProveAuditEntryParams{At: &e.Timestamp, Size: &c.Size, Leaf: &yes}))
 		if refused, ok := errors.AsType[*APIError](err); ok && refused.Problem.Code == "AUDIT_ENTRY_NOT_SIGNED_YET" {
 			continue // it is newer than the checkpoint
 		}
 		if err != nil {
 			return err
 		}
-		b.m.Entries++
-		if err := b.add(fmt.Sprintf("%s%07d.tlog-proof", verify.ProofsDir, b.m.Entries), proof, zip.Deflate); err != nil {
-			return err
+		proof, err := verify.ParseProof(string(text))
+		if err != nil {
+			return fmt.Errorf("the server's proof of %s: %w", e.Id, err)
 		}
+		all = append(all, proven{proof.Index, text})
 		b.progress(int64(i), int64(len(found.items)))
 	}
-	return nil
+	slices.SortFunc(all, func(x, y proven) int { return cmp.Compare(x.index, y.index) })
+	b.m.Entries = int64(len(all))
+	places := make([]int64, len(all))
+	for i, p := range all {
+		places[i] = p.index
+		if err := b.add(fmt.Sprintf("%s%07d.tlog-proof", verify.ProofsDir, i+1), p.text, zip.Deflate); err != nil {
+			return err
+		}
+	}
+	return b.openings(slices.Values(places))
 }
 
+// openings writes what the commitments of entries are to, if that is wanted.
+func (b *bundler) openings(places iter.Seq[int64]) error {
+	if !b.m.PersonalData {
+		return nil
+	}
+	w, err := b.out.CreateHeader(&zip.FileHeader{Name: verify.OpeningsFile, Method: zip.Deflate, Modified: b.m.Made})
+	if err != nil {
+		return err
+	}
+	lines := json.NewEncoder(w)
+	lines.SetEscapeHTML(false)
+	var some []int64
+	write := func() error {
+		if len(some) == 0 {
+			return nil
+		}
+		r, err := b.s.api.ListAuditOpeningsWithResponse(b.s.ctx, &client.ListAuditOpeningsParams{Index: some})
+		if err != nil {
+			return err
+		}
+		found, err := decode[client.AuditOpenings](r.Body)
+		if err != nil {
+			return err
+		}
+		for _, o := range found.Items {
+			fields := make(map[string]verify.Opening, len(o.Fields))
+			for name, f := range o.Fields {
+				fields[name] = verify.Opening{Salt: f.Salt, Value: f.Value}
+			}
+			if err := lines.Encode(verify.Openings{Index: o.Index, Entry: o.Entry, Fields: fields, Erased: o.Erased, Archived: o.Archived}); err != nil {
+				return err
+			}
+		}
+		some = some[:0]
+		return nil
+	}
+	done := int64(0)
+	for place := range places {
+		if some = append(some, place); len(some) == verify.TileWidth {
+			done += int64(len(some))
+			if err := write(); err != nil {
+				return err
+			}
+			b.progress(done, b.m.Entries)
+		}
+	}
+	return write()
+}
+
+// bundleOptions are what a bundle is to be like.
+type bundleOptions struct {
+	// checkpoints are files with checkpoints that the reader has: the bundle leads from them to its own.
+	checkpoints []string
+	// personal puts in what is known of persons, and witnessed has a checkpoint that a witness has signed.
+	personal, witnessed bool
+}
+
+func (o *bundleOptions) flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.checkpoints, "checkpoint", nil, "bundle: a file with a checkpoint that its reader has kept; may be given several times")
+	f.BoolVar(&o.personal, "with-personal-data", false, "bundle: put in what is known of persons (addresses, programs, e-mail), to be compared with the commitments")
+	f.BoolVar(&o.witnessed, "witnessed", false, "bundle: use the newest checkpoint that a witness has signed, for readers with --witness-key")
+}
+
+func (o *bundleOptions) given() bool { return len(o.checkpoints) > 0 || o.personal || o.witnessed }
+
 // bundle writes a bundle to the file, which is there only when it is whole.
-func (s *session) bundle(f auditFilter, out string, checkpoints []string) error {
+func (s *session) bundle(f auditFilter, out string, w bundleOptions) error {
 	if out == "" {
 		return UsageError{Err: errors.New("--out is required for a bundle")}
 	}
@@ -197,7 +284,7 @@ func (s *session) bundle(f auditFilter, out string, checkpoints []string) error 
 		return err
 	}
 	b := &bundler{s: s, tiles: map[tlog.Tile][]byte{}, wrote: map[string]bool{}, m: verify.Manifest{Version: verify.BundleVersion, Kind: verify.RangeBundle, Made: s.now().UTC().Truncate(time.Second)}}
-	b.m.Filter = f.named()
+	b.m.Filter, b.m.PersonalData = f.named(), w.personal
 	if len(b.m.Filter) > 0 {
 		b.m.Kind = verify.SelectionBundle
 	} else if from == nil {
@@ -210,11 +297,11 @@ func (s *session) bundle(f auditFilter, out string, checkpoints []string) error 
 		b.m.From = *from
 	}
 	b.m.To = *to
-	pinned, err := parsedCheckpoints(checkpoints)
+	pinned, err := parsedCheckpoints(w.checkpoints)
 	if err != nil {
 		return err
 	}
-	newest, err := body(s.api.GetAuditCheckpoint(s.ctx))
+	newest, err := body(s.api.GetAuditCheckpoint(s.ctx, &client.GetAuditCheckpointParams{Witnessed: &w.witnessed}))
 	if err != nil {
 		return err
 	}
@@ -296,7 +383,7 @@ var errNotGenuine = errors.New("this is not what was recorded and signed")
 
 func (e *env) auditVerifyBundleCommand() *cobra.Command {
 	var keyFile string
-	var checkpoints []string
+	var checkpoints, proofs, witnesses []string
 	var maxAge time.Duration
 	c := &cobra.Command{
 		Use: "verify-bundle FILE", Short: "Verify an export or a proof, with no server and no network", Args: cobra.ExactArgs(1),
@@ -310,10 +397,13 @@ whole period shows that nothing was left out; a selection (made with filters) sh
 It ends with 0 when nothing was found wrong, 1 when something was, and 2 when the file could not be read as a bundle.`,
 		Example: `  forge audit export --format bundle --from 2026-11-01 --to 2026-12-01 --out november.zip
   forge audit verify-bundle november.zip --key log.vkey
-  forge audit verify-bundle november.zip --key log.vkey --checkpoint last-year.checkpoint -o json`,
+  forge audit verify-bundle november.zip --key log.vkey --checkpoint last-year.checkpoint -o json
+  forge audit verify-bundle november.zip --key log.vkey --witness-key witness.example.com/audit+… --max-age 10m`,
 	}
 	c.Flags().StringVar(&keyFile, "key", "", "file with the log's public keys, one on a line (required)")
 	c.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a file with a checkpoint that was kept; may be given several times")
+	c.Flags().StringArrayVar(&proofs, "proof", nil, "a file with a proof that was kept; may be given several times")
+	c.Flags().StringArrayVar(&witnesses, "witness-key", nil, "public key of a witness that must have signed; may be given several times")
 	c.Flags().DurationVar(&maxAge, "max-age", 0, "how old the newest entry may be, such as 15m, in a bundle that goes to the end of the log")
 	return e.local(c, func(s *session, args []string) error {
 		if keyFile == "" {
@@ -329,6 +419,16 @@ It ends with 0 when nothing was found wrong, 1 when something was, and 2 when th
 		}
 		if o.Pinned, err = texts(checkpoints); err != nil {
 			return err
+		}
+		if o.Receipts, err = texts(proofs); err != nil {
+			return err
+		}
+		for _, text := range witnesses {
+			w, err := verify.ParseWitness(text)
+			if err != nil {
+				return UsageError{Err: fmt.Errorf("--witness-key: %w", err)}
+			}
+			o.Witnesses = append(o.Witnesses, w)
 		}
 		r, err := verifyFile(args[0], o, maxAge, s.now())
 		if errors.Is(err, verify.ErrNoBundle) || errors.Is(err, os.ErrNotExist) {

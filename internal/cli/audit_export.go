@@ -51,7 +51,7 @@ func (f *auditFilter) search(from, to *time.Time) client.ListAuditEntriesParams 
 func (e *env) auditExportCommand() *cobra.Command {
 	var f auditFilter
 	var form, out string
-	var checkpoints []string
+	var w bundleOptions
 	c := &cobra.Command{
 		Use: "export", Short: "Entries of the audit log as CSV, JSON Lines or OCSF, as many as there are",
 		Long: `Writes the entries that match all the flags, newest first, as they come: to --out, which is there only
@@ -69,14 +69,17 @@ out; with other filters, only that what is in it is genuine.`,
 	}
 	f.register(c)
 	c.Flags().StringVar(&form, "format", "jsonl", "csv, jsonl, ocsf or bundle")
-	c.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a checkpoint that was kept, which a bundle is to lead on from; may be given several times")
 	c.Flags().StringVar(&out, "out", "", "file to write; the standard output when left out")
+	w.flags(c.Flags())
 	return e.remote(c, func(s *session, _ []string) error {
 		if err := f.check(); err != nil {
 			return err
 		}
 		if form == "bundle" {
-			return s.bundle(f, out, checkpoints)
+			return s.bundle(f, out, w)
+		}
+		if w.given() {
+			return UsageError{Err: errors.New("--checkpoint, --with-personal-data and --witnessed go with --format bundle")}
 		}
 		format := client.ExportAuditEntriesParamsFormat(form)
 		switch form {

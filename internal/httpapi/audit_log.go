@@ -13,6 +13,7 @@ import (
 	"github.com/robco-forge/forge/api"
 	"github.com/robco-forge/forge/internal/actor"
 	"github.com/robco-forge/forge/internal/audit"
+	"github.com/robco-forge/forge/internal/audit/verify"
 	"github.com/robco-forge/forge/internal/policy"
 )
 
@@ -22,6 +23,7 @@ func (s *Server) auditLogRoutes() {
 	route(s, http.MethodGet, "/audit/entries/{id}/proof", "prove-audit-entry", "Proof that an entry is in the log (C2SP tlog-proof)", tag, http.StatusOK, s.proveEntry)
 	route(s, http.MethodGet, "/audit/log/checkpoint", "get-audit-checkpoint", "The newest signed checkpoint (C2SP tlog-checkpoint)", tag, http.StatusOK, s.auditCheckpoint)
 	route(s, http.MethodGet, "/audit/log/keys", "get-audit-keys", "The public keys that verify the audit log, one on a line", tag, http.StatusOK, s.auditKeys)
+	route(s, http.MethodGet, "/audit/log/openings", "list-audit-openings", "What the commitments of entries are to, by places in the log", tag, http.StatusOK, s.auditOpenings)
 	route(s, http.MethodGet, "/audit/log/range", "get-audit-range", "The places of the entries of a period", tag, http.StatusOK, s.auditRange)
 	// Its path has slashes in the last part, which OpenAPI has no word for: C2SP tlog-tiles describes it.
 	huma.Register(s.api, huma.Operation{
@@ -60,11 +62,14 @@ func (s *Server) noteRead(ctx context.Context, what string, details map[string]a
 	return s.audit.Note(ctx, audit.Event{Action: string(policy.AuditRead), ResourceType: "audit", Details: details})
 }
 
-func (s *Server) auditCheckpoint(ctx context.Context, _ *struct{}) (*raw, error) {
+func (s *Server) auditCheckpoint(ctx context.Context, in *struct {
+	Witnessed bool `query:"witnessed" doc:"The newest that a witness has signed, which may be half a minute older"`
+},
+) (*raw, error) {
 	if err := s.mayReadLog(ctx); err != nil {
 		return nil, err
 	}
-	text, err := audit.LatestCheckpoint(ctx, s.audit.Pool())
+	text, err := audit.LatestCheckpoint(ctx, s.audit.Pool(), in.Witnessed)
 	return &raw{plainText, "no-cache", []byte(text)}, err
 }
 
@@ -124,6 +129,28 @@ func (s *Server) auditRange(ctx context.Context, in *struct {
 	}
 	err = s.noteRead(ctx, "range", map[string]any{"from": in.From.UTC().Format(time.RFC3339), "to": in.To.UTC().Format(time.RFC3339)})
 	return &struct{ Body api.AuditRange }{api.AuditRange{First: first, Behind: behind}}, err
+}
+
+func (s *Server) auditOpenings(ctx context.Context, in *struct {
+	Index []int64 `query:"index" required:"true" minItems:"1" maxItems:"256" doc:"Places of entries in the log"`
+},
+) (*struct{ Body api.AuditOpenings }, error) {
+	if err := s.mayReadLog(ctx); err != nil {
+		return nil, err
+	}
+	found, err := s.audit.Openings(ctx, in.Index)
+	if err != nil {
+		return nil, err
+	}
+	out := api.AuditOpenings{Items: mapped(found, func(o verify.Openings) api.AuditOpening {
+		fields := make(map[string]api.AuditOpenedField, len(o.Fields))
+		for name, f := range o.Fields {
+			fields[name] = api.AuditOpenedField{Salt: f.Salt, Value: f.Value}
+		}
+		return api.AuditOpening{Index: o.Index, Entry: o.Entry, Fields: fields, Erased: o.Erased, Archived: o.Archived}
+	})}
+	err = s.noteRead(ctx, "openings", map[string]any{"first": slices.Min(in.Index), "last": slices.Max(in.Index), "returned": len(found)})
+	return &struct{ Body api.AuditOpenings }{out}, err
 }
 
 func (s *Server) feedAudit(ctx context.Context, in *struct {

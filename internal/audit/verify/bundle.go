@@ -52,6 +52,8 @@ type Manifest struct {
 	// Filter is what was searched for, and Entries how many were found, in a selection.
 	Filter  map[string]string `json:"filter,omitempty"`
 	Entries int64             `json:"entries"`
+	// PersonalData says that what is behind the entries' commitments is in it, too.
+	PersonalData bool `json:"personal_data,omitempty"`
 }
 
 // BundleVersion is the present form of bundles.
@@ -134,13 +136,27 @@ func Bundle(r *Report, in io.ReaderAt, size int64, o Options) (Manifest, error) 
 	}
 	for c, why := range map[Check]string{
 		Codes: "the writers' key stays with the servers", Orphans: "only the database knows", Schema: "only the database knows",
-		Archives: "`forge audit archive verify` looks at archived months", Erasures: "what is known of persons is not in a bundle",
-		Receipts: "no proof that somebody kept was given",
+		Archives: "`forge audit verify` looks at archived months", Receipts: "no proof that somebody kept was given (--proof)",
 	} {
 		r.Skip(c, why)
 	}
 	if len(o.Pinned) == 0 {
 		r.Skip(History, "no checkpoint that was kept elsewhere was given (--checkpoint)")
+	}
+	kept := keptProofs(r, o)
+	known, err := b.openings(r, &m)
+	if err != nil {
+		return m, err
+	}
+	defer known.close()
+	each := o.Each
+	o.Each = func(index int64, raw []byte, e *leaf.Entry) error {
+		kept.entry(index, raw)
+		r.notLater(index, e.ID, e.Time)
+		if err := known.entry(index, e); err != nil || each == nil {
+			return err
+		}
+		return each(index, raw, e)
 	}
 	switch m.Kind {
 	case RangeBundle:
@@ -150,7 +166,11 @@ func Bundle(r *Report, in io.ReaderAt, size int64, o Options) (Manifest, error) 
 	default:
 		return m, fmt.Errorf("%w: its kind is %q", ErrNoBundle, m.Kind)
 	}
-	return m, err
+	if err != nil {
+		return m, err
+	}
+	kept.end(&m)
+	return m, known.end(m.Kind == RangeBundle && m.Behind == r.Size)
 }
 
 // stretch verifies every entry from one place to another.
@@ -169,9 +189,6 @@ func (b *bundle) stretch(r *Report, m Manifest, o Options) error {
 		}
 		if index == m.Behind-1 {
 			last = e.Time
-		}
-		if each == nil {
-			return nil
 		}
 		return each(index, raw, e)
 	}
@@ -219,6 +236,7 @@ func (b *bundle) selection(r *Report, m Manifest, o Options) error {
 	}
 	r.Made(Leaves, Content)
 	r.Origin, r.Size = c.Origin, c.Size
+	r.witnessed(c, o.Witnesses)
 	var names []string
 	for _, name := range b.names {
 		if strings.HasPrefix(name, ProofsDir) {
@@ -255,10 +273,8 @@ func (b *bundle) selection(r *Report, m Manifest, o Options) error {
 		if e.Time.After(r.Newest) {
 			r.Newest = e.Time
 		}
-		if o.Each != nil {
-			if err := o.Each(p.Index, p.Leaf, &e); err != nil {
-				return err
-			}
+		if err := o.Each(p.Index, p.Leaf, &e); err != nil {
+			return err
 		}
 	}
 	if m.Origin != c.Origin || m.Size != c.Size {
@@ -288,10 +304,19 @@ func (m *Manifest) matches(e *leaf.Entry) bool {
 	return true
 }
 
-// Fresh checks that the newest entry is not too old, where the end of the log was looked at. A server that runs writes one every
-// ten minutes, whatever happens.
+// Fresh checks that the newest entry is not too old, where the end of the log was looked at: a server that runs writes one
+// every ten minutes, whatever happens. Where witnesses are trusted, so must be their signature.
 func (r *Report) Fresh(now time.Time, maxAge time.Duration) {
-	if r.Size == 0 || r.Behind != r.Size || r.First < 0 || r.Newest.IsZero() || !r.made[Times] {
+	if r.Size == 0 {
+		return
+	}
+	if !r.Witnessed.IsZero() {
+		r.Made(Freshness)
+		if age := now.Sub(r.Witnessed); age > maxAge {
+			r.Fail(Freshness, -1, "", "the witness signed at %s: %s ago", r.Witnessed.Format(time.RFC3339), age.Round(time.Second))
+		}
+	}
+	if r.Behind != r.Size || r.First < 0 || r.Newest.IsZero() || !r.made[Times] {
 		return
 	}
 	r.Made(Freshness)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/robco-forge/forge/internal/audit/leaf"
@@ -17,6 +18,10 @@ type Options struct {
 	First, Behind int64
 	// Pinned are checkpoints that were kept elsewhere: the log must continue them.
 	Pinned []string
+	// Witnesses must all have signed the checkpoint of a bundle.
+	Witnesses []note.Verifier
+	// Receipts are proofs of entries that somebody kept: a bundle must have what they prove.
+	Receipts []string
 	// Signed are the checkpoints that the log itself has kept, in ascending order of size; nil is none. They are looked
 	// at only when the whole log is.
 	Signed iter.Seq2[string, error]
@@ -54,6 +59,7 @@ func (v *walk) log() error {
 		return err
 	}
 	v.Origin, v.Size = c.Origin, c.Size
+	v.witnessed(c, v.o.Witnesses)
 	v.First, v.Behind = v.o.First, v.o.Behind
 	if v.Behind == 0 {
 		v.Behind = c.Size

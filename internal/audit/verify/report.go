@@ -100,8 +100,10 @@ type Report struct {
 	Behind  int64 `json:"behind"`
 	Entries int64 `json:"entries"`
 	// Newest is the latest time that an entry says.
-	Newest   time.Time `json:"newest,omitzero"`
-	Failures []Failure `json:"failures"`
+	Newest time.Time `json:"newest,omitzero"`
+	// Witnessed is the latest time at which a trusted witness signed the checkpoint.
+	Witnessed time.Time `json:"witnessed,omitzero"`
+	Failures  []Failure `json:"failures"`
 	// Omitted is how many further failures there were.
 	Omitted int `json:"omitted"`
 	// Unchecked are the checks that this verification could not make, with the reason.
@@ -201,6 +203,9 @@ func (r *Report) Text() string {
 	fmt.Fprintf(&b, "log        %s\nsigned     %d entries\nlooked at  %d entries, from %d up to and without %d\n", r.Origin, r.Size, r.Entries, r.First, r.Behind)
 	if !r.Newest.IsZero() {
 		fmt.Fprintf(&b, "newest     %s\n", r.Newest.Format(time.RFC3339))
+	}
+	if !r.Witnessed.IsZero() {
+		fmt.Fprintf(&b, "witnessed  %s\n", r.Witnessed.Format(time.RFC3339))
 	}
 	b.WriteString("\n")
 	for _, c := range Checks() {
