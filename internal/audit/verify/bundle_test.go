@@ -24,6 +24,11 @@ func (m *memory) zipped(t testing.TB) []byte {
 	}
 	all := m.files(t)
 	all[verify.ManifestFile] = manifest
+	return zipped(t, all)
+}
+
+func zipped(t testing.TB, all files) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -59,6 +64,11 @@ func FuzzBundle(f *testing.F) {
 		f.Add(b)
 		f.Add(b[:len(b)-10])
 	}
+	persons := aboutPersons(f)
+	for _, raw := range persons.log.leaves {
+		genuine[string(raw)] = true
+	}
+	f.Add(persons.zipped(f))
 	f.Add([]byte("PK"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := verify.NewReport()

@@ -1,7 +1,6 @@
 package verify_test
 
 import (
-	"archive/zip"
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -80,7 +79,8 @@ func (e *evidence) clone() *evidence {
 	return &c
 }
 
-func (e *evidence) verify(t testing.TB, o verify.Options, off ...verify.Check) (*verify.Report, error) {
+// zipped is the bundle.
+func (e *evidence) zipped(t testing.TB) []byte {
 	t.Helper()
 	f := maps.Clone(e.files)
 	var err error
@@ -96,23 +96,15 @@ func (e *evidence) verify(t testing.TB, o verify.Options, off ...verify.Check) (
 		}
 		f[verify.OpeningsFile] = b.Bytes()
 	}
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	for _, name := range slices.Sorted(maps.Keys(f)) {
-		w, err := z.Create(name)
-		if err == nil {
-			_, err = w.Write(f[name])
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return zipped(t, f)
+}
+
+func (e *evidence) verify(t testing.TB, o verify.Options, off ...verify.Check) (*verify.Report, error) {
+	t.Helper()
+	b := e.zipped(t)
 	r := verify.NewReport().Without(off...)
 	o.Keys = keys(t)
-	_, err = verify.Bundle(r, bytes.NewReader(b.Bytes()), int64(b.Len()), o)
+	_, err := verify.Bundle(r, bytes.NewReader(b), int64(len(b)), o)
 	return r, err
 }
 
@@ -317,4 +309,48 @@ func later(t *testing.T, text string, by time.Duration) string {
 	}
 	binary.BigEndian.PutUint64(raw[4:], binary.BigEndian.Uint64(raw[4:])+uint64(by.Seconds())) //nolint:gosec // small
 	return base64.StdEncoding.EncodeToString(raw)
+}
+
+// A change of what is in a bundle, in a zip that is in order: a checksum does not stand between it and the checks.
+func FuzzWhatIsInABundle(f *testing.F) {
+	whole := aboutPersons(f)
+	genuine := map[string]bool{}
+	for _, raw := range whole.log.leaves {
+		genuine[string(raw)] = true
+	}
+	base := &evidence{log: whole.log, manifest: whole.manifest, files: maps.Clone(whole.files)}
+	for _, line := range whole.known {
+		b, err := json.Marshal(line)
+		if err != nil {
+			f.Fatal(err)
+		}
+		base.files[verify.OpeningsFile] = append(append(base.files[verify.OpeningsFile], b...), '\n')
+	}
+	names := slices.Sorted(maps.Keys(base.files))
+	for i := range names {
+		f.Add(uint8(i), uint16(40), uint16(1), []byte{'x'})                  //nolint:gosec // a handful
+		f.Add(uint8(i), uint16(0), uint16(3), []byte("\x00\x02{}"))          //nolint:gosec // as above
+		f.Add(uint8(i), uint16(300), uint16(65535), []byte(nil))             //nolint:gosec // as above
+		f.Add(uint8(i), uint16(7), uint16(0), bytes.Repeat([]byte("9"), 40)) //nolint:gosec // as above
+	}
+	trusted := keys(f)
+	f.Fuzz(func(t *testing.T, which uint8, at, gone uint16, put []byte) {
+		e := *base
+		e.files = maps.Clone(base.files)
+		name := names[int(which)%len(names)]
+		was := e.files[name]
+		from := min(int(at), len(was))
+		e.files[name] = slices.Concat(was[:from], put, was[min(from+int(gone), len(was)):])
+		b := e.zipped(t)
+		r := verify.NewReport()
+		_, err := verify.Bundle(r, bytes.NewReader(b), int64(len(b)), verify.Options{Keys: trusted, Each: func(_ int64, raw []byte, _ *leaf.Entry) error {
+			if !genuine[string(raw)] {
+				t.Errorf("an entry passes that nobody wrote: %s", raw)
+			}
+			return nil
+		}})
+		if err == nil && r.OK() && strings.HasPrefix(name, "tile/") && !bytes.Equal(was, e.files[name]) {
+			t.Errorf("%s was changed, and all is well:\n%s", name, r.Text())
+		}
+	})
 }
