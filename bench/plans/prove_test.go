@@ -59,6 +59,8 @@ type prover struct {
 	progress func(format string, args ...any)
 	// parts are what is to be shown; nil is everything but what has a proof of its own.
 	parts []func(context.Context) error
+	// otherwise is how often something was not answered as intended.
+	otherwise int
 }
 
 func (p *prover) run(ctx context.Context, dir string, s plans.Sizes) (err error) {
@@ -95,6 +97,9 @@ func (p *prover) run(ctx context.Context, dir string, s plans.Sizes) (err error)
 		}
 	}
 	p.progress("done")
+	if p.otherwise > 0 {
+		return fmt.Errorf("%d plans are not as intended", p.otherwise)
+	}
 	return nil
 }
 
@@ -202,6 +207,7 @@ func (p *prover) table(ctx context.Context) error {
 	if err := p.lines(rows); err != nil {
 		return err
 	}
+	p.otherwise += len(complaints)
 	p.say("\nNot as intended: %d", len(complaints))
 	for _, c := range complaints {
 		p.say("- %s", strings.Join(strings.Fields(c), " "))

@@ -78,6 +78,9 @@ func openBundle(in io.ReaderAt, size int64) (*bundle, error) {
 	}
 	b := &bundle{files: make(map[string]*zip.File, len(z.File))}
 	for _, f := range z.File {
+		if strings.HasSuffix(f.Name, "/") {
+			continue // a directory, from whoever has packed it again
+		}
 		if f.Name != path.Clean(f.Name) || strings.HasPrefix(f.Name, "/") || strings.HasPrefix(f.Name, "..") {
 			return nil, fmt.Errorf("%w: it has a file named %q", ErrNoBundle, f.Name)
 		}
@@ -285,6 +288,9 @@ func (b *bundle) selection(r *Report, m Manifest, o Options) error {
 	}
 	for _, c := range []Check{Tiles, Heartbeats, Times} {
 		r.Skip(c, "it needs every entry of a stretch of the log, and this is a selection")
+	}
+	if !r.failed[Coverage] {
+		r.unmade(Coverage, "no entry is here twice or missing by the manifest's count, and others may have been left out: this is a selection")
 	}
 	r.Skip(Freshness, "it needs the end of the log, and this is a selection")
 	r.Note("A selection: what is here is in the log. It does not show that nothing was left out; export the whole period (without filters) for that.")

@@ -236,7 +236,11 @@ func (r *Report) Text() string {
 	if r.OK() {
 		b.WriteString("\nNothing was found wrong.\n")
 	} else {
-		fmt.Fprintf(&b, "\n%d FAILURES: this log is not what was signed and recorded.\n", len(r.Failures)+r.Omitted)
+		n, s := len(r.Failures)+r.Omitted, "S"
+		if n == 1 {
+			s = ""
+		}
+		fmt.Fprintf(&b, "\n%d FAILURE%s: this log is not what was signed and recorded.\n", n, s)
 	}
 	return b.String()
 }
