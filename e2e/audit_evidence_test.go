@@ -152,3 +152,13 @@ func TestABundleUnderACheckpointThatAWitnessHasSigned(t *testing.T) {
 		t.Error("a witness's key that is none was taken")
 	}
 }
+
+func TestAServerTellsWhenItsLogWasLastVerified(t *testing.T) {
+	longLog(t)
+	if r := ask(t, "GET", "/metrics", "", nil); !strings.Contains(r.body, "\nforge_audit_verify_age_seconds ") {
+		t.Error("the metrics do not say when the log was verified")
+	}
+	if r := ask(t, "GET", "/readyz", "", nil); r.status != http.StatusOK || !strings.Contains(r.body, "audit_verified") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}

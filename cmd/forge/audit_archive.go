@@ -117,24 +117,31 @@ func (a *archiving) archivist(cmd *cobra.Command, needsStore bool, work func(con
 		return err
 	}
 	return a.with(cmd, func(ctx context.Context, pool *pgxpool.Pool) (err error) {
-		if a.origin == "" {
-			if a.origin, err = audit.OriginOf(ctx, pool); err != nil {
-				return err
-			}
-		}
 		store, err := openArchive(ctx, a.store, a.endpoint)
 		if err != nil {
 			return err
 		}
 		logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-		log, err := audit.NewLog(audit.Config{Pool: pool, Clock: clock.System, Origin: a.origin, Writer: fmt.Sprintf("archive-%d-%s", os.Getpid(), id.Unique()[20:]), Keys: keys, Logger: logger})
-		if err != nil {
-			return err
-		}
-		ctx = actor.With(ctx, actor.Operator("archive"))
-		err = work(ctx, &audit.Archivist{Log: log, Keys: keys, Store: store, Hot: audit.HotMonths, Witnesses: witnesses, Logger: logger})
-		return errors.Join(err, log.Heartbeat(context.WithoutCancel(ctx), true))
+		return operated(ctx, pool, "archive", a.origin, keys, logger, func(ctx context.Context, log *audit.Log) error {
+			return work(ctx, &audit.Archivist{Log: log, Keys: keys, Store: store, Hot: audit.HotMonths, Witnesses: witnesses, Logger: logger})
+		})
 	})
+}
+
+// operated calls work as an operator whose doing is recorded in the installation's own log, and says at the end what was
+// written.
+func operated(ctx context.Context, pool *pgxpool.Pool, what, origin string, keys audit.Keys, logger *slog.Logger, work func(context.Context, *audit.Log) error) error {
+	origin, err := audit.Installed(ctx, pool, origin, keys)
+	if err != nil {
+		return err
+	}
+	log, err := audit.NewLog(audit.Config{Pool: pool, Clock: clock.System, Origin: origin, Writer: fmt.Sprintf("%s-%d-%s", what, os.Getpid(), id.Unique()[20:]), Keys: keys, Logger: logger})
+	if err != nil {
+		return err
+	}
+	ctx = actor.With(ctx, actor.Operator(what))
+	err = work(ctx, log)
+	return errors.Join(err, log.Heartbeat(context.WithoutCancel(ctx), true))
 }
 
 func auditArchiveCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -24,18 +25,21 @@ func auditVerifyCommand() *cobra.Command {
 	var url, output, keysDir, origin, pins, store, endpoint string
 	var checkpoints, witnesses []string
 	var maxAge time.Duration
+	var record bool
 	c := &cobra.Command{
 		Use: "verify", Short: "Verify the whole audit log in the database", Args: cobra.NoArgs,
 		Long: `Reads the whole log in the database of DATABASE_URL and checks that it is what was signed and
 recorded: every entry against the tree and the signature, every column against its entry, the
-writers' codes, what is known of persons, and what protects the tables. It changes nothing, and
+writers' codes, what is known of persons, and what protects the tables. It changes nothing, but with
+--record it writes an entry of what it found; servers tell in their metrics how long ago that was. It
 needs no more memory for a long log than for a short one. docs/audit.md explains the checks.
 
 It ends with 1 when anything was found, and says which check, which entry, and what that means.
 Give it checkpoints that were kept elsewhere than in the database: without one, nobody who has the
 database and the signing key would be found out.`,
 		Example: `  forge audit verify --keys-dir /etc/forge/keys --pins /mnt/pins
-  forge audit verify --keys-dir /etc/forge/keys --checkpoint last-year.checkpoint -o json`,
+  forge audit verify --keys-dir /etc/forge/keys --checkpoint last-year.checkpoint -o json
+  forge audit verify --keys-dir /etc/forge/keys --pins s3://forge-pins/log --record    # every night`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := fromEnvironment(cmd, map[string]string{"database-url": "DATABASE_URL", "pins": "FORGE_AUDIT_PINS", "archive": "FORGE_AUDIT_ARCHIVE", "archive-endpoint": "FORGE_AUDIT_ARCHIVE_ENDPOINT"}); err != nil {
 				return err
@@ -71,11 +75,21 @@ database and the signing key would be found out.`,
 					return err
 				}
 			}
-			r, err := audit.Verify(cmd.Context(), p)
-			if err != nil {
-				return err
+			verified := func(ctx context.Context, log *audit.Log) error {
+				r, err := audit.Verify(ctx, p)
+				if err != nil {
+					return err
+				}
+				if log != nil {
+					err = log.RecordVerification(ctx, r)
+				}
+				return errors.Join(printReport(cmd, output, r), err)
 			}
-			return printReport(cmd, output, r)
+			if !record {
+				return verified(cmd.Context(), nil)
+			}
+			logger := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return operated(cmd.Context(), p.Pool, "verify", p.Origin, p.Keys, logger, verified)
 		},
 	}
 	f := c.Flags()
@@ -88,6 +102,7 @@ database and the signing key would be found out.`,
 	f.StringVar(&store, "archive", "", "where archived months are: a directory, or s3://BUCKET/PREFIX (also FORGE_AUDIT_ARCHIVE)")
 	f.StringVar(&endpoint, "archive-endpoint", "", "address of an S3-compatible server, if it is not Amazon's (also FORGE_AUDIT_ARCHIVE_ENDPOINT)")
 	f.StringArrayVar(&witnesses, "witness-key", nil, "public key of a witness; may be given several times")
+	f.BoolVar(&record, "record", false, "write an entry of what was found, as an operator of this machine")
 	f.DurationVar(&maxAge, "max-age", 0, "how old the newest entry may be, such as 15m; 0 is any age")
 	return c
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,7 @@ func TestScripts(t *testing.T) {
 	for _, u := range info.Users {
 		contexts[u.User] = cli.Context{API: info.API, Token: u.Token}
 	}
+	signed(t, info.API, contexts["auditor"].Token)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -61,6 +63,27 @@ func TestScripts(t *testing.T) {
 			return cli.Config{Current: "ada", Contexts: contexts}.Save(path)
 		},
 	})
+}
+
+// signed waits until the audit log has a checkpoint: some scripts begin with it.
+func signed(t *testing.T, api, token string) {
+	t.Helper()
+	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, api+"/api/v1/audit/log/checkpoint", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			tick.Stop()
+			return
+		}
+	}
 }
 
 // TestGoldenHelp keeps the list of commands as people know it.

@@ -2,7 +2,6 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -99,12 +98,6 @@ type Forge struct {
 	split    bool // the application's role is not the owner
 }
 
-// ErrOrigin says that the database belongs to another log.
-var ErrOrigin = errors.New("the database's audit log has another origin")
-
-// ErrKeys says that the audit keys are not those that this database was begun with.
-var ErrKeys = errors.New("the audit keys are not those of this database; give --keys-dir the installation's own directory")
-
 // New connects and builds; it starts nothing. It refuses a schema that does not fit, saying what to run.
 func New(ctx context.Context, cfg Config) (*Forge, error) {
 	if cfg.MigrateURL == "" {
@@ -180,7 +173,7 @@ func build(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*Forge, error) 
 		Name: "forge_aws_turn_wait_seconds", Help: "How long calls to Amazon waited for their turn within its limits, by who waits.",
 		Buckets: []float64{.01, .1, .25, .5, 1, 2, 4, 8, 16, 32}, // not money: seconds
 	}, []string{"region", "for"})
-	reg.MustRegister(calls, steps, waits, awsCollector{f}, notifyCollector{f}, witnessCollector{f})
+	reg.MustRegister(calls, steps, waits, awsCollector{f}, notifyCollector{f}, auditCollector{f})
 
 	sender, err := newSender(cfg, log, reg)
 	if err != nil {
@@ -261,18 +254,8 @@ func claim(ctx context.Context, pool *pgxpool.Pool, origin string, keys audit.Ke
 	if err != nil {
 		return err
 	}
-	var have string
-	var check []byte
-	if err := pool.QueryRow(ctx, `SELECT audit_origin, audit_keys_check FROM organisation`).Scan(&have, &check); err != nil {
-		return err
-	}
-	if have != origin {
-		return fmt.Errorf("%w: %q, not %q; start with --audit-origin %s", ErrOrigin, have, origin, have)
-	}
-	if !bytes.Equal(check, keys.Check()) {
-		return ErrKeys
-	}
-	return nil
+	_, err = audit.Installed(ctx, pool, origin, keys)
+	return err
 }
 
 func (f *Forge) ready(ctx context.Context) []httpapi.Check {
@@ -291,7 +274,7 @@ func (f *Forge) ready(ctx context.Context) []httpapi.Check {
 	}
 	checks := []httpapi.Check{check("database", database)}
 	if database == nil {
-		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.witnesses(ctx), f.holds(ctx), f.pauses(ctx), f.notifications(ctx))
+		checks = append(checks, check("schema", migrate.CheckSchema(ctx, f.Pool)), f.partitions(ctx), f.witnesses(ctx), f.verified(ctx), f.holds(ctx), f.pauses(ctx), f.notifications(ctx))
 	}
 	checks = append(checks, f.circuits())
 	if f.cfg.Workers {

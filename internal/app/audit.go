@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -64,30 +65,72 @@ func (f *Forge) witnesses(ctx context.Context) httpapi.Check {
 	return c
 }
 
-// witnessCollector shows how long each witness is behind, the same from every replica.
-type witnessCollector struct{ forge *Forge }
+// verifiedTooLong is how long nobody may have recorded that the whole log was verified before somebody is told.
+const verifiedTooLong = 8 * 24 * time.Hour
 
-var unwitnessedDesc = prometheus.NewDesc("forge_audit_unwitnessed_seconds",
-	"Age of the oldest checkpoint of the audit log that the witness has not signed, nor a newer one.", []string{"witness"}, nil)
+// verified tells when the log was not verified for long. It only warns.
+func (f *Forge) verified(ctx context.Context) httpapi.Check {
+	c := httpapi.Check{Name: "audit_verified", OK: true}
+	since, err := audit.UnverifiedSince(ctx, f.Pool)
+	switch {
+	case err != nil:
+		f.cfg.Logger.WarnContext(ctx, "audit: the last verification", "error", err)
+		c.Message = "it could not be looked at; the cause is in the log"
+	case !since.IsZero() && f.cfg.Clock().Sub(since) > verifiedTooLong:
+		c.Message = fmt.Sprintf("no verification of the audit log that found nothing was recorded since %s: forge audit verify --record", since.UTC().Format(time.RFC3339))
+	}
+	return c
+}
+
+// auditCollector shows what the database knows of the audit log, the same from every replica.
+type auditCollector struct{ forge *Forge }
+
+var (
+	unwitnessedDesc = prometheus.NewDesc("forge_audit_unwitnessed_seconds",
+		"Age of the oldest checkpoint of the audit log that the witness has not signed, nor a newer one.", []string{"witness"}, nil)
+	verifyAgeDesc = prometheus.NewDesc("forge_audit_verify_age_seconds",
+		"Time since a verification of the whole audit log that found nothing was recorded (forge audit verify --record), or since the log began.", nil, nil)
+	overdueDesc = prometheus.NewDesc("forge_audit_archive_overdue_months",
+		"Months of the audit log that ended more than ten days ago and are not verified in the archive.", nil, nil)
+)
 
 // Describe tells what there is to collect.
-func (witnessCollector) Describe(ch chan<- *prometheus.Desc) { ch <- unwitnessedDesc }
+func (auditCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- unwitnessedDesc
+	ch <- verifyAgeDesc
+	ch <- overdueDesc
+}
 
 // Collect reads it. Without a database there is nothing to see, and the log says why.
-func (c witnessCollector) Collect(ch chan<- prometheus.Metric) {
+func (c auditCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	all, err := c.forge.witnessed(ctx)
-	if err != nil {
-		c.forge.cfg.Logger.WarnContext(ctx, "witnesses are not in the metrics", "error", err)
-		return
+	f := c.forge
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	now := f.cfg.Clock()
+	all, err := f.witnessed(ctx)
 	for _, w := range all {
 		var age time.Duration
 		if w.Since != nil {
-			age = max(0, c.forge.cfg.Clock().Sub(*w.Since))
+			age = max(0, now.Sub(*w.Since))
 		}
-		ch <- prometheus.MustNewConstMetric(unwitnessedDesc, prometheus.GaugeValue, age.Seconds(), w.Witness)
+		gauge(unwitnessedDesc, age.Seconds(), w.Witness)
+	}
+	if since, sinceErr := audit.UnverifiedSince(ctx, f.Pool); sinceErr != nil {
+		err = errors.Join(err, sinceErr)
+	} else if !since.IsZero() {
+		gauge(verifyAgeDesc, max(0, now.Sub(since)).Seconds())
+	}
+	if f.cfg.AuditArchive != nil {
+		n, overdueErr := audit.OverdueMonths(ctx, f.Pool, now)
+		if err = errors.Join(err, overdueErr); overdueErr == nil {
+			gauge(overdueDesc, float64(n))
+		}
+	}
+	if err != nil {
+		f.cfg.Logger.WarnContext(ctx, "parts of the audit log are not in the metrics", "error", err)
 	}
 }
 

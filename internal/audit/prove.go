@@ -150,7 +150,7 @@ func OriginOf(ctx context.Context, q postgres.Querier) (string, error) {
 	var origin string
 	err := q.QueryRow(ctx, `SELECT audit_origin FROM organisation`).Scan(&origin)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", errors.New("the database has no audit log yet: no server was started on it")
+		return "", errNoLog
 	}
 	return origin, err
 }
