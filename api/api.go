@@ -411,6 +411,7 @@ type AuditEntry struct {
 
 // AuditEntryList is a page of audit entries, newest first.
 type AuditEntryList struct {
-	Items      []AuditEntry `json:"items" nullable:"false"`
-	NextCursor string       `json:"next_cursor,omitempty"`
+	Items          []AuditEntry `json:"items" nullable:"false"`
+	NextCursor     string       `json:"next_cursor,omitempty"`
+	ArchivedMonths []string     `json:"archived_months,omitempty" doc:"Months of the period, like 2026-01, that are archived and were not searched"`
 }

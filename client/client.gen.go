@@ -1952,8 +1952,10 @@ type AuditEntryResult string
 
 // AuditEntryList defines model for AuditEntryList.
 type AuditEntryList struct {
-	Items      []AuditEntry `json:"items"`
-	NextCursor *string      `json:"next_cursor,omitempty"`
+	// ArchivedMonths Months of the period, like 2026-01, that are archived and were not searched
+	ArchivedMonths *[]string    `json:"archived_months,omitempty"`
+	Items          []AuditEntry `json:"items"`
+	NextCursor     *string      `json:"next_cursor,omitempty"`
 }
 
 // AuditErase defines model for AuditErase.
@@ -16127,8 +16129,9 @@ func (r ListAuditEntriesResponse) ContentType() string {
 
 // ExportAuditEntriesResponse200Headers the declared response headers of an HTTP 200 response for ExportAuditEntries
 type ExportAuditEntriesResponse200Headers struct {
-	ContentDisposition *string
-	ContentType        *string
+	AuditArchivedMonths *string
+	ContentDisposition  *string
+	ContentType         *string
 }
 
 type ExportAuditEntriesResponse struct {
@@ -28971,6 +28974,13 @@ func ParseExportAuditEntriesResponse(rsp *http.Response) (*ExportAuditEntriesRes
 	switch {
 	case rsp.StatusCode == 200:
 		var headers ExportAuditEntriesResponse200Headers
+		if values := rsp.Header.Values("Audit-Archived-Months"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Audit-Archived-Months", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.AuditArchivedMonths = &value
+		}
 		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {

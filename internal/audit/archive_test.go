@@ -255,7 +255,21 @@ func TestMonthsGoOutOfTheDatabaseAndComeBack(t *testing.T) {
 	ok(t, e.verify(t, e.store))
 	ok(t, e.verify(t, nil))
 
-	// The entries are not searched, and their proofs are what they were.
+	// The entries are not searched, which a search says, and their proofs are what they were.
+	for _, c := range []struct {
+		from, to time.Time
+		want     string
+	}{
+		{time.Time{}, time.Time{}, "[" + e.named(0) + " " + e.named(1) + " " + e.named(2) + "]"},
+		{e.month(1), time.Time{}, "[" + e.named(1) + " " + e.named(2) + "]"},
+		{time.Time{}, e.month(1), "[" + e.named(0) + "]"},
+		{e.month(1).AddDate(0, 0, 3), e.month(2).Add(-time.Second), "[" + e.named(1) + "]"},
+		{e.month(3), time.Time{}, "[]"},
+	} {
+		if got, err := audit.Unsearched(t.Context(), e.Pool, c.from, c.to); err != nil || fmt.Sprint(got) != c.want {
+			t.Errorf("from %s to %s it does not search %v, want %s (%v)", c.from, c.to, got, c.want, err)
+		}
+	}
 	if n := pgtest.Value[int](t, e.DB, `SELECT count(*) FROM audit_logs WHERE timestamp < $1`, e.month(3)); n != 0 {
 		t.Errorf("%d entries of detached months are found", n)
 	}

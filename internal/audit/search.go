@@ -155,3 +155,24 @@ func (e *Entry) decode() error {
 	}
 	return nil
 }
+
+// Unsearched are the months like "2026-01" whose entries a search of the period does not see, because they were archived and
+// have left the tables.
+func Unsearched(ctx context.Context, q postgres.Querier, from, to time.Time) ([]string, error) {
+	rows, err := q.Query(ctx, `
+		SELECT to_char(month, 'YYYY-MM')
+		FROM audit_archives
+		WHERE state IN ($1, $2) AND ($3::timestamptz IS NULL OR month + interval '1 month' > $3) AND ($4::timestamptz IS NULL OR month < $4)
+		ORDER BY month`, string(MonthDetached), string(MonthDropped), given(from), given(to))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func given(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
+}

@@ -162,14 +162,7 @@ func (b *bundler) stretch(c verify.Checkpoint, pinned []verify.Checkpoint) error
 
 // selection writes the entries that a search finds, each with its proof.
 func (b *bundler) selection(c verify.Checkpoint, p client.ListAuditEntriesParams) error {
-	found, err := fetch[client.AuditEntry](maxSelection+1, func(cursor *string, size *int64) ([]byte, error) {
-		p.Cursor, p.Limit = cursor, size
-		r, err := b.s.api.ListAuditEntriesWithResponse(b.s.ctx, &p)
-		if err != nil {
-			return nil, err
-		}
-		return r.Body, nil
-	})
+	found, err := b.s.searchAudit(maxSelection+1, p)
 	if err != nil {
 		return err
 	}

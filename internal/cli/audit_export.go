@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,6 +100,9 @@ out; with other filters, only that what is in it is genuine.`,
 			return err
 		}
 		defer resp.Body.Close()
+		if months := resp.Header.Get("Audit-Archived-Months"); months != "" {
+			s.notSearched(strings.Split(months, ","))
+		}
 		n, err := s.save(resp, out)
 		if err == nil && out != "" {
 			s.note("wrote %s (%s)", out, lines(n))

@@ -66,15 +66,7 @@ days (UTC) or RFC 3339 instants; the period ends before --to.`,
 		if err != nil {
 			return err
 		}
-		p := f.search(from, to)
-		found, err := fetch[client.AuditEntry](limit, func(cursor *string, size *int64) ([]byte, error) {
-			p.Cursor, p.Limit = cursor, size
-			r, err := s.api.ListAuditEntriesWithResponse(s.ctx, &p)
-			if err != nil {
-				return nil, err
-			}
-			return r.Body, nil
-		})
+		found, err := s.searchAudit(limit, f.search(from, to))
 		if err != nil {
 			return err
 		}
@@ -92,4 +84,33 @@ days (UTC) or RFC 3339 instants; the period ends before --to.`,
 		}
 		return emitList(s, found, t)
 	})
+}
+
+// searchAudit searches the audit log, and says of which months it does not.
+func (s *session) searchAudit(limit int, p client.ListAuditEntriesParams) (list[client.AuditEntry], error) {
+	var archived []string
+	found, err := fetch[client.AuditEntry](limit, func(cursor *string, size *int64) ([]byte, error) {
+		p.Cursor, p.Limit = cursor, size
+		r, err := s.api.ListAuditEntriesWithResponse(s.ctx, &p)
+		if err != nil {
+			return nil, err
+		}
+		if r.JSON200 != nil && r.JSON200.ArchivedMonths != nil {
+			archived = *r.JSON200.ArchivedMonths
+		}
+		return r.Body, nil
+	})
+	s.notSearched(archived)
+	return found, err
+}
+
+// notSearched says which months were not searched.
+func (s *session) notSearched(archived []string) {
+	switch n := len(archived); n {
+	case 0:
+	case 1:
+		s.note("%s is archived and was not searched; to search it: forge audit archive restore %[1]s", archived[0])
+	default:
+		s.note("%d months, %s to %s, are archived and were not searched; to search one: forge audit archive restore MONTH", n, archived[0], archived[n-1])
+	}
 }

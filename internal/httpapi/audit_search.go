@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -105,13 +106,17 @@ func (s *Server) listAudit(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	archived, err := audit.Unsearched(ctx, s.audit.Pool(), f.From, f.To)
+	if err != nil {
+		return nil, err
+	}
 	// The reading of the log is in the log, and says what was looked for.
 	details["returned"] = min(len(found), in.Limit)
 	if err := s.audit.Note(ctx, audit.Event{Action: string(policy.AuditRead), ResourceType: "audit", Details: details}); err != nil {
 		return nil, err
 	}
 	found, next := cut(found, in.Limit, "audit", func(e audit.Entry) string { return e.Timestamp.UTC().Format(time.RFC3339Nano) + " " + e.ID.String() })
-	return &struct{ Body api.AuditEntryList }{api.AuditEntryList{Items: mapped(found, entryView), NextCursor: next}}, nil
+	return &struct{ Body api.AuditEntryList }{api.AuditEntryList{Items: mapped(found, entryView), NextCursor: next, ArchivedMonths: archived}}, nil
 }
 
 // exportStep is how long a page of an export may take to be read and to be taken by who asked for it.
@@ -129,6 +134,10 @@ func (s *Server) exportAudit(ctx context.Context, in *struct {
 	if now := s.audit.Clock()(); f.To.IsZero() || f.To.After(now) {
 		f.To = now
 	}
+	archived, err := audit.Unsearched(ctx, s.audit.Pool(), f.From, f.To)
+	if err != nil {
+		return nil, err
+	}
 	details["what"], details["format"] = "export", in.Format
 	if err := s.audit.Note(ctx, audit.Event{Action: string(policy.AuditRead), ResourceType: "audit", Details: details}); err != nil {
 		return nil, err
@@ -136,7 +145,7 @@ func (s *Server) exportAudit(ctx context.Context, in *struct {
 	form := audit.Format(in.Format)
 	name := map[audit.Format]string{audit.CSV: "csv", audit.JSONLines: "jsonl", audit.OCSF: "ocsf.jsonl"}[form]
 	return &streamed{
-		ContentType: form.ContentType(), Disposition: fmt.Sprintf(`attachment; filename="audit-%s.%s"`, f.To.UTC().Format("2006-01-02"), name),
+		ContentType: form.ContentType(), ArchivedMonths: strings.Join(archived, ","), Disposition: fmt.Sprintf(`attachment; filename="audit-%s.%s"`, f.To.UTC().Format("2006-01-02"), name),
 		Body: func(c huma.Context) {
 			_, w := humago.Unwrap(c)
 			// It may take hours: whoever takes it page by page is waited for, and no page may take long.
@@ -154,7 +163,8 @@ func (s *Server) exportAudit(ctx context.Context, in *struct {
 
 // streamed is an answer that is written as it is made.
 type streamed struct {
-	ContentType string `header:"Content-Type"`
-	Disposition string `header:"Content-Disposition"`
-	Body        func(huma.Context)
+	ContentType    string `header:"Content-Type"`
+	Disposition    string `header:"Content-Disposition"`
+	ArchivedMonths string `header:"Audit-Archived-Months" doc:"Months of the period, like 2026-01, that are archived and not in it; commas between them"`
+	Body           func(huma.Context)
 }
