@@ -253,6 +253,10 @@ func TestABundleThatWasTamperedWithIsFoundByTheCheckThatIsMeantToFindIt(t *testi
 	}
 	whole, _ := bundled(t, "--from", "2020-01-01", "--checkpoint", kept)
 	some, _ := bundled(t, "--action", picked, "--result", "success", "--from", "2020-01-01")
+	selected, err := verify.ParseCheckpoint(string(some[verify.CheckpointFile]))
+	if err != nil {
+		t.Fatal(err)
+	}
 	second := verify.TilePath(tlog.Tile{H: verify.TileHeight, N: 1, W: verify.TileWidth}, true)
 	const tile0, entries0 = "tile/0/000", "tile/entries/000"
 
@@ -326,6 +330,7 @@ func TestABundleThatWasTamperedWithIsFoundByTheCheckThatIsMeantToFindIt(t *testi
 			p[verify.CheckpointFile] = []byte(sign(t, 300, tlog.Hash{1}, signers...))
 			p.manifest(t, func(m *verify.Manifest) { m.Size = 300 })
 		}},
+		"T24 a selection of another log of the same size": {check: verify.History, from: some, damage: func(*testing.T, pages) {}, pinned: sign(t, selected.Size, tlog.Hash{1}, signers...)},
 		"what was not searched for": {check: verify.Content, from: some, damage: func(t *testing.T, p pages) {
 			p.manifest(t, func(m *verify.Manifest) { m.Filter["action"] = "budget.set" })
 		}},

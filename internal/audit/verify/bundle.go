@@ -240,6 +240,7 @@ func (b *bundle) selection(r *Report, m Manifest, o Options) error {
 	r.Made(Leaves, Content)
 	r.Origin, r.Size = c.Origin, c.Size
 	r.witnessed(c, o.Witnesses)
+	r.compare(c, o)
 	var names []string
 	for _, name := range b.names {
 		if strings.HasPrefix(name, ProofsDir) {
