@@ -243,6 +243,7 @@ func TestARefusalIsRecordedThoughTheRequestIsCancelled(t *testing.T) {
 func TestHostileTextDoesNotStopAnAction(t *testing.T) {
 	for name, text := range map[string]string{
 		"NUL": "a\x00b", "invalid UTF-8": "a\xff\xfe\xc3", "a surrogate": "\xed\xa0\x80", "1 MiB": strings.Repeat("é", 1<<19), "control": "\x01\x1b[31m\r\n\u202e", "empty": "",
+		"a formula": "=cmd|'/C calc'!A0", "a fullwidth one": "＝1+1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := setUp(t)
@@ -272,6 +273,13 @@ func TestHostileTextDoesNotStopAnAction(t *testing.T) {
 				t.Errorf("found %d, %v", len(found), err)
 			}
 			r.opened(t)
+			if err := r.log.Heartbeat(ctx, true); err != nil {
+				t.Fatal(err)
+			}
+			settle(t, r, r.sequencer(t, "s"), 4)
+			if rep := (&scene{room: r}).prove(t); !rep.OK() || len(rep.Failed()) > 0 {
+				t.Error(rep.Text())
+			}
 		})
 	}
 }
