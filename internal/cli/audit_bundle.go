@@ -388,7 +388,7 @@ It says of each check whether it was made and what it found, names the entry, an
 whole period shows that nothing was left out; a selection (made with filters) shows only that what is there is genuine.
 
 It ends with 0 when nothing was found wrong, 1 when something was, and 2 when the file could not be read as a bundle.`,
-		Example: `  forge audit export --format bundle --from 2026-11-01 --to 2026-12-01 --out november.zip
+		Example: `  forge audit export --from 2026-11-01 --to 2026-12-01 --out november.zip
   forge audit verify-bundle november.zip --key log.vkey
   forge audit verify-bundle november.zip --key log.vkey --checkpoint last-year.checkpoint -o json
   forge audit verify-bundle november.zip --key log.vkey --witness-key witness.example.com/audit+… --max-age 10m`,

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,18 +64,22 @@ that a spreadsheet would take for a formula get an apostrophe in front in CSV.
 A bundle is evidence: a zip with the entries and what leads from them to the signed root of the log, which
 "forge audit verify-bundle" checks without a server. Of a whole period (--from, --to) it shows that nothing was left
 out; with other filters, only that what is in it is genuine.`,
-		Example: `  forge audit export --from 2026-11-01 --to 2026-12-01 --format csv --out november.csv
+		Example: `  forge audit export --from 2026-11-01 --to 2026-12-01 --out november.csv
   forge audit export --user ada --format jsonl | jq -r .action | sort | uniq -c
   forge audit export --result refused --format ocsf --out refused.jsonl
-  forge audit export --from 2026-11-01 --to 2026-12-01 --format bundle --out november.zip`,
+  forge audit export --from 2026-11-01 --to 2026-12-01 --out november.zip
+  forge audit export --resource-id ws_01jd8x5qf8e2x9v7m3k4n5p6q7 --with-personal-data --witnessed --out case.zip`,
 	}
 	f.register(c)
-	c.Flags().StringVar(&form, "format", "jsonl", "csv, jsonl, ocsf or bundle")
+	c.Flags().StringVar(&form, "format", "", "csv, jsonl, ocsf or bundle; when left out, csv for --out x.csv, bundle for --out x.zip, and else jsonl")
 	c.Flags().StringVar(&out, "out", "", "file to write; the standard output when left out")
 	w.flags(c.Flags())
 	return e.remote(c, func(s *session, _ []string) error {
 		if err := f.check(); err != nil {
 			return err
+		}
+		if form == "" {
+			form = cmp.Or(map[string]string{".csv": "csv", ".zip": "bundle"}[strings.ToLower(filepath.Ext(out))], "jsonl")
 		}
 		if form == "bundle" {
 			return s.bundle(f, out, w)
