@@ -364,6 +364,9 @@ func TestABundleThatWasTamperedWithIsFoundByTheCheckThatIsMeantToFindIt(t *testi
 			if !slices.Contains(r.Failed(), c.check) {
 				t.Fatalf("want %s, found by %v:\n%s", c.check, r.Failed(), r.Text())
 			}
+			if strings.Contains(r.Text(), "Complete:") {
+				t.Errorf("it is called complete:\n%s", r.Text())
+			}
 			for _, f := range r.Failed() {
 				if f != c.check && !slices.Contains(c.also, f) {
 					t.Errorf("want %s alone, found by %s, too:\n%s", c.check, f, r.Text())
