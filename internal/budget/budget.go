@@ -133,7 +133,7 @@ func lockDefinitions(ctx context.Context, tx *audit.Tx, alone bool) error {
 	if alone {
 		fn = "pg_advisory_xact_lock"
 	}
-	_, err := tx.Exec(ctx, `SELECT `+fn+`(hashtextextended('forge budget definitions', 0))`)
+	_, err := tx.Exec(ctx, `SELECT `+fn+`(hashtextextended($1, 0))`, "forge budget definitions") // an argument lets BEGIN come along
 	return err
 }
 
