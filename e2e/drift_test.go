@@ -271,14 +271,29 @@ func (r *driftRig) populate(n int) {
 		}
 		items = append(items, in)
 	}
-	made := map[string]string{}
+	// An answer that was lost is asked for again by the SDK, and then the user has one: what counts is what is there.
+	var refused []types.FailedCreateWorkspaceRequest
 	for batch := range slices.Chunk(items, 25) {
 		out, err := r.amazon().CreateWorkspaces(r.t.Context(), &workspaces.CreateWorkspacesInput{Workspaces: batch})
-		if err != nil || len(out.FailedRequests) > 0 {
-			r.t.Fatalf("%v %+v", err, out)
+		if err != nil {
+			r.t.Fatal(err)
 		}
-		for _, p := range out.PendingRequests {
-			made[*p.UserName] = *p.WorkspaceId
+		refused = append(refused, out.FailedRequests...)
+	}
+	made := map[string]string{}
+	all := workspaces.NewDescribeWorkspacesPaginator(r.amazon(), &workspaces.DescribeWorkspacesInput{})
+	for all.HasMorePages() {
+		page, err := all.NextPage(r.t.Context())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, w := range page.Workspaces {
+			made[*w.UserName] = *w.WorkspaceId
+		}
+	}
+	for _, f := range refused {
+		if made[*f.WorkspaceRequest.UserName] == "" {
+			r.t.Fatalf("%s: %s: %s", *f.WorkspaceRequest.UserName, aws.ToString(f.ErrorCode), aws.ToString(f.ErrorMessage))
 		}
 	}
 	for i := range r.all {
