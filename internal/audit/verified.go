@@ -30,12 +30,16 @@ func (l *Log) RecordVerification(ctx context.Context, r *verify.Report) error {
 }
 
 // UnverifiedSince is since when no verification of the whole log that found nothing was recorded: the last one, or the
-// beginning of the log; the zero time where nothing is signed yet.
+// beginning of the log; the zero time where nothing is signed yet. What the sequencer kept out of the log does not count.
 func UnverifiedSince(ctx context.Context, q postgres.Querier) (time.Time, error) {
 	var since *time.Time
 	err := q.QueryRow(ctx, `
 		SELECT coalesce(
-			(SELECT timestamp FROM audit_logs WHERE action_type = $1 AND result = $2 ORDER BY timestamp DESC, id DESC LIMIT 1),
+			(SELECT timestamp
+			 FROM audit_logs e
+			 WHERE action_type = $1 AND result = $2 AND NOT EXISTS (SELECT FROM audit_quarantine q WHERE q.timestamp = e.timestamp AND q.id = e.id)
+			 ORDER BY timestamp DESC, id DESC
+			 LIMIT 1),
 			(SELECT signed_at FROM audit_checkpoints ORDER BY size LIMIT 1))`, VerifyAction, string(leaf.Success)).Scan(&since)
 	if err != nil || since == nil {
 		return time.Time{}, err

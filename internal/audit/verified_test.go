@@ -72,6 +72,19 @@ func TestARecordedVerificationCountsIfItFoundNothing(t *testing.T) {
 	if rep := (&scene{room: r}).prove(t); !rep.OK() {
 		t.Error(rep.Text())
 	}
+
+	// One that somebody without the writers' key puts into the table does not count.
+	at := since()
+	super(`INSERT INTO audit_logs (timestamp, id, user_id, actor_type, action_type, resource_type, resource_id, result, code, interface, request_id, leaf, mac)
+		SELECT timestamp + interval '5 minutes', gen_random_uuid(), user_id, actor_type, action_type, resource_type, resource_id, result, code, interface, request_id, leaf, mac
+		FROM audit_logs WHERE action_type = 'audit.verify' AND result = 'success'`)(t, &scene{room: r})
+	waitFor(t, "a quarantine", func() bool {
+		_, err := seq.Round(t.Context())
+		return err == nil && pgtest.Value[int](t, r.DB, `SELECT count(*) FROM audit_quarantine`) == 2
+	})
+	if now := since(); !now.Equal(at) {
+		t.Errorf("a verification that was made up counts: %s, not %s", now, at)
+	}
 }
 
 func TestMonthsThatShouldBeInTheArchiveAreCounted(t *testing.T) {
